@@ -66,11 +66,15 @@ def time_text(text: str) -> str:
 
 
 def period_lines(title: str, part: Part) -> Iterator[str]:
-    """Periods for people, under the name that they are of and `title`; with mode and setpoint where they have one."""
+    """Periods for people, under the name that they are of and `title`; with mode, setpoint and the range of the flow
+    where they have them."""
     for name, periods in part.items():
         yield ""
         yield f"{name}  {title}"
         for one in periods:
             start, end = one["from"], one["to"]
-            mode = f"  {one['mode']} {one['setpoint']:g} degC" if "mode" in one else ""
+            mode = f"  {one['mode']}" if "mode" in one else ""
+            mode += f" {one['setpoint']:g} degC" if "setpoint" in one else ""
+            flow = one.get("flow", ())
+            mode += f", flow {flow[0][1]:g} to {flow[-1][1]:g} degC" if flow else ""
             yield f"  {day_text(start)} {time_text(start)[:5]} to {day_text(end)} {time_text(end)[:5]}{mode}"

@@ -23,7 +23,7 @@ from agent.site.build.counters import profile_point
 from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
-__all__ = ["actuators", "controls", "heating_week"]
+__all__ = ["actuators", "controls", "flow_bounds", "heating_week"]
 
 _DAY = 1440
 _MARGIN = 3.0
@@ -54,7 +54,7 @@ def actuators(site: Site, heating: config.Heating) -> list[ActuatorSpec]:
 def _setpoint(site: Site, point: str, zones: list[config.ZoneConfig]) -> ActuatorSpec:
     """The actuator of a flow setpoint, which zones may share. It stays as it is where its control is lost: a device
     that wants refreshes goes back to its own curve then."""
-    bounds = [_bounds(site, zone) for zone in zones]
+    bounds = [flow_bounds(site, zone) for zone in zones]
     refresh = [zone.plant.refresh for zone in zones if zone.plant.refresh is not None]
     return ActuatorSpec(
         point,
@@ -72,7 +72,7 @@ def _actuator_of(site: Site, name: str) -> str:
     return next((actuator for actuator, one in site.actuators.items() if one.output == name), name)
 
 
-def _bounds(site: Site, zone: config.ZoneConfig) -> tuple[float, float]:
+def flow_bounds(site: Site, zone: config.ZoneConfig) -> tuple[float, float]:
     """The lowest and the highest target of a zone's flow: within what the point takes."""
     plant, name = zone.plant, zone.plant.flow_setpoint or ""
     actuator = site.actuators.get(name)
@@ -126,7 +126,7 @@ def _modulating(site: Site, heating: config.Heating, zone: config.ZoneConfig) ->
     plant = zone.plant
     if plant.flow_setpoint is None:
         return None
-    low, high = _bounds(site, zone)
+    low, high = flow_bounds(site, zone)
     return Modulating(
         _actuator_of(site, plant.flow_setpoint),
         low,

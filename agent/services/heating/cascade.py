@@ -55,6 +55,8 @@ class Unit(NamedTuple):
     barren: float = 0.0
     """Seconds that it burned without giving heat, since it last gave some alone."""
     locked: bool = False
+    told: bool = False
+    """The alarm of the lockout is raised."""
 
 
 class Stages(NamedTuple):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Output, Step, View, Wish
+from agent.control.api import NEVER, Happening, Now, Output, Step, View, Wish
 from agent.control.calendar import DAY, WINTER
 from agent.control.week import Week
 from agent.model import Severity, Value
@@ -134,12 +134,13 @@ class Zone:
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
         state, due_cold = self._see_comfort(state, aim, room, t)
         alarms, happened = alarm_changes(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
+        state, more = self._burner_alarms(state)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
         due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms:
             state = state._replace(mode=mode, alarms=alarms)
-        return Step(state, wishes, happened, due)
+        return Step(state, wishes, [*happened, *more], due)
 
     def _see_temperatures(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         """Note the recent temperatures."""
@@ -313,6 +314,11 @@ class Zone:
             state = state._replace(burner=burner, pump=pump)
         return state, due
 
+    @property
+    def _source(self) -> str:
+        """What the pump runs with."""
+        return "burner"
+
     def _called(self, state: ZoneState, aim: Aim, t: float) -> bool:
         """Whether the room calls for heat."""
         return aim.heats and calls(state.loop, t)
@@ -337,7 +343,7 @@ class Zone:
             return []
         burner, why = state.burner, "idle"
         if burner.on is not None or (called and not burner.cut and not burner.locked and burner.lost is None):
-            why = "burner"
+            why = self._source
         elif burner.off is not None and now.monotonic < burner.off + self.pump_overrun:
             why = "pump_overrun"
         elif state.pump.until is not None:
@@ -376,6 +382,10 @@ class Zone:
         }
         detail = {"room": room, "setpoint": aim.setpoint}
         return {code: detail for code, stands in standing.items() if stands}
+
+    def _burner_alarms(self, state: ZoneState) -> tuple[ZoneState, Sequence[Happening]]:
+        """Alarms of single burners, where there are several."""
+        return state, ()
 
     def _is_missed(self, state: ZoneState, room: float | None, t: float) -> bool:
         """Whether comfort is missed, found out when the occupied time begins or `missed_after` later.

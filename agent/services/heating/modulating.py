@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from agent.control.api import NEVER, Now, View, good
 from agent.services.heating.boiler import BAND, SILENCE, Burner, HeatCurve
 
-__all__ = ["Charging", "Flow", "Modulating", "Wanted", "guard_flow", "is_warm", "move", "watch"]
+__all__ = ["Charging", "Flow", "Modulating", "Wanted", "base", "guard_flow", "is_warm", "move", "watch"]
 
 IDLE, AGAIN = 1.0, 0.5
 """K above the setpoint: from the one on the room gets no heat, from the other down it does."""
@@ -140,15 +140,18 @@ def move(spec: Modulating, curve: HeatCurve, flow: Flow, wanted: Wanted, t: floa
     """The target at this moment."""
     error = None if wanted.room is None or wanted.lost else wanted.setpoint - wanted.room
     idle = is_warm(flow.idle, wanted)
-    base = _base(curve, wanted, flow.winter)
-    flow = _learn(spec, flow, wanted, error, base, idle, t)
+    outdoor = wanted.outdoor
+    if outdoor is None:
+        outdoor = curve.points[0][0] if flow.winter else MILD
+    plain = base(curve, wanted.setpoint, wanted.comfort, outdoor)
+    flow = _learn(spec, flow, wanted, error, plain, idle, t)
     shift = flow.shift
     if error is not None:
         shift = min(max(spec.influence * error + flow.learned, -spec.shift), spec.shift)
     elif wanted.lost:
         shift = flow.learned
     heats = wanted.heats and not idle
-    raw, cause = (base + shift, wanted.why) if heats else (spec.low, "room_warm" if wanted.heats else wanted.why)
+    raw, cause = (plain + shift, wanted.why) if heats else (spec.low, "room_warm" if wanted.heats else wanted.why)
     if flow.charging and spec.hot_water is not None and spec.hot_water.flow > raw:
         raw, cause = spec.hot_water.flow, "hot_water"
     return _adopt(spec, flow._replace(shift=shift, idle=idle, heats=heats), raw, cause, t)
@@ -162,16 +165,14 @@ def is_warm(idle: bool, wanted: Wanted) -> bool:
     return above > AGAIN if idle else above >= IDLE
 
 
-def _base(curve: HeatCurve, wanted: Wanted, winter: bool) -> float:
-    """The curve's target for the setpoint, degC."""
-    cooler, outdoor = wanted.comfort - wanted.setpoint, wanted.outdoor
-    if outdoor is None:
-        outdoor = curve.points[0][0] if winter else MILD
+def base(curve: HeatCurve, setpoint: float, comfort: float, outdoor: float) -> float:
+    """The curve's target (degC) for a setpoint of the room; the curve is that of `comfort`."""
+    cooler = comfort - setpoint
     return curve.target(outdoor + cooler) - cooler
 
 
 def _learn(
-    spec: Modulating, flow: Flow, wanted: Wanted, error: float | None, base: float, idle: bool, t: float
+    spec: Modulating, flow: Flow, wanted: Wanted, error: float | None, plain: float, idle: bool, t: float
 ) -> Flow:
     """Correct the curve by an error that lasts, on the grid. Not at the bounds, where more would change nothing."""
     regulates = error is not None and abs(error) <= NEAR and wanted.heats and not idle and not flow.charging
@@ -181,7 +182,7 @@ def _learn(
         return flow._replace(at=t)
     if t // GRID <= flow.at // GRID:
         return flow
-    raw = base + flow.shift
+    raw = plain + flow.shift
     bound = (error > 0 and (raw >= spec.high or flow.shift >= spec.shift)) or (
         error < 0 and (raw <= spec.low or flow.shift <= -spec.shift)
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.week import Week
 from agent.lib.timetext import local_text
 from agent.planning.service import Part, PlanRow, period_lines
-from agent.services.heating.build import heating_week
-from agent.services.heating.config import Heating
+from agent.services.heating.boiler import HeatCurve
+from agent.services.heating.build import flow_bounds, heating_week
+from agent.services.heating.config import Heating, ZoneConfig
+from agent.services.heating.modulating import base
 from agent.site.build.weeks import calendar
+from agent.site.language.values import Window
 from agent.site.models.site import Site
 
 __all__ = ["HeatingPlan", "ZonePlan", "plan"]
@@ -21,17 +25,33 @@ __all__ = ["HeatingPlan", "ZonePlan", "plan"]
 def plan(site: Site, heating: Heating) -> HeatingPlan:
     """The plan of all zones."""
     zones = heating.zones.items()
-    return HeatingPlan(
-        calendar(site), {name: ZonePlan(heating_week(site, zone), zone.setpoints.model_dump()) for name, zone in zones}
-    )
+    return HeatingPlan(calendar(site), {name: _zone(site, zone) for name, zone in zones})
+
+
+def _zone(site: Site, zone: ZoneConfig) -> ZonePlan:
+    points, plant, curve = zone.setpoints.model_dump(), zone.plant, zone.heat_curve
+    flow: dict[str, list[list[float]]] = {}
+    if plant.flow_setpoint is not None and curve is not None:
+        low, high = flow_bounds(site, zone)
+        plain = HeatCurve(curve.signal, tuple(curve.points))
+        for mode, setpoint in points.items():
+            targets = [(out, base(plain, setpoint, points["comfort"], out)) for out, _ in curve.points]
+            flow[mode] = [[out, round(min(max(target, low), high), 1)] for out, target in targets]
+    return ZonePlan(heating_week(site, zone), points, flow, {} if plant.sg_hours is None else dict(plant.sg_hours))
 
 
 @dataclass(frozen=True, slots=True)
 class ZonePlan:
-    """A zone's week and the setpoint of each of its modes, degC."""
+    """A zone's week and the setpoint of each of its modes, degC.
+
+    `flow` has the target of the flow at each point of the curve, [outdoors, flow] in degC, before the room moves it;
+    `sg_hours` the hours of each state of SG Ready.
+    """
 
     week: Week
     setpoints: Mapping[str, float]
+    flow: Mapping[str, list[list[float]]]
+    sg_hours: Mapping[str, Sequence[Window]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +68,39 @@ class HeatingPlan:
 
     def document(self, first: date, days: int) -> Part:
         since, until = self.calendar.instant(first, 0), self.calendar.instant(first + days * DAY, 0)
-        return {
-            name: [
+        part: dict[str, Any] = {}
+        for name, zone in self.zones.items():
+            part[name] = [
                 {
                     "from": local_text(one.start, self.calendar.zone),
                     "to": local_text(one.end, self.calendar.zone),
                     "mode": one.mode,
                     "setpoint": zone.setpoints[one.mode],
+                    **({"flow": zone.flow[one.mode]} if zone.flow else {}),
                 }
                 for one in zone.week.periods(since, until)
             ]
-            for name, zone in self.zones.items()
-        }
+            if any(zone.sg_hours.values()):
+                part[f"{name}.sg_ready"] = sorted(self._hours(zone, first, days), key=lambda one: str(one["from"]))
+        return part
+
+    def _hours(self, zone: ZonePlan, first: date, days: int) -> Iterator[Part]:
+        """The hours of SG Ready."""
+        for state, windows in zone.sg_hours.items():
+            for ahead in range(days):
+                day = first + ahead * DAY
+                for window in windows:
+                    end = day if window.end > window.start else day + DAY
+                    yield {
+                        "from": local_text(self.calendar.instant(day, window.start), self.calendar.zone),
+                        "to": local_text(self.calendar.instant(end, window.end), self.calendar.zone),
+                        "mode": state,
+                    }
 
     def rows(self, part: Part) -> Iterator[PlanRow]:
         for name, periods in part.items():
             for one in periods:
-                yield PlanRow("heating", name, None, one["from"], one["to"], one["mode"], one["setpoint"])
+                yield PlanRow("heating", name, None, one["from"], one["to"], one["mode"], one.get("setpoint"))
 
     def lines(self, part: Part) -> Iterator[str]:
         return period_lines("heating", part)

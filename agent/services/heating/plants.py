@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.control.api import NEVER, Now, View, Wish, good
+from agent.control.api import NEVER, Happening, Now, View, Wish, good
 from agent.model import Kind, Point, Value
 from agent.services.heating.boiler import Burner
 from agent.services.heating.cascade import (
@@ -22,7 +22,7 @@ from agent.services.heating.cascade import (
     stage,
     stages_due,
 )
-from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, Aim, Zone
+from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, SEVERITY, Aim, Zone
 from agent.services.heating.exercise import exercise
 from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move, watch
 from agent.services.heating.sg_ready import CONTACTS, LOCKED, SgReady, sg_ready
@@ -30,6 +30,8 @@ from agent.services.heating.stuck_sensor import FIRE, IDLE, observe
 from agent.services.heating.zone import ZoneState
 
 __all__ = ["CascadeZone", "ModulatingZone"]
+
+NO_HEAT = "burner_no_heat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ class ModulatingZone(Zone):
             return state
         return state._replace(flow=flow, burner=burner)
 
+    @property
+    def _source(self) -> str:
+        return "heat_pump" if self.modulating is None else "flow_setpoint"
+
     def _called(self, state: ZoneState, _aim: Aim, _t: float) -> bool:
         return state.flow.heats
 
@@ -107,15 +113,14 @@ class ModulatingZone(Zone):
         )
         return (state if still == state.still else state._replace(still=still)), due
 
-    def _burner_wishes(self, state: ZoneState, aim: Aim, called: bool) -> list[Wish]:
+    def _burner_wishes(self, state: ZoneState, _aim: Aim, called: bool) -> list[Wish]:
         wishes, spec, flow = [], self.modulating, state.flow
         if spec is not None and flow.target is not None:
             wishes.append(Wish(spec.actuator, RULE, flow.target, f"{self.name} {flow.cause}"))
             if state.burner.hot:
                 wishes.append(Wish(spec.actuator, INTERLOCK, spec.low, f"{self.name} max_flow"))
             if spec.enable is not None:
-                on, why = called or flow.charging, flow.cause if called or flow.charging else aim.why
-                wishes.append(Wish(spec.enable, RULE, on, f"{self.name} {why}"))
+                wishes.append(Wish(spec.enable, RULE, called or flow.charging, f"{self.name} {flow.cause}"))
         if self.sg is not None:
             contacts = zip(self.sg.relays, CONTACTS[state.sg.state], strict=True)
             wishes += [Wish(relay, RULE, on, f"{self.name} sg_ready {state.sg.state}") for relay, on in contacts]
@@ -178,7 +183,7 @@ class CascadeZone(Zone):
             role = "lead" if place == 0 else "lag"
             wishes.append(Wish(name, RULE, index in wanted, f"{self.name} {why} ({role})"))
             if stages.units[index].locked:
-                wishes.append(Wish(name, FAULT, False, f"{self.name} burner_no_heat"))
+                wishes.append(Wish(name, FAULT, False, f"{self.name} {NO_HEAT}"))
             elif burner.lost is not None:
                 wishes.append(Wish(name, FAULT, False, f"{self.name} flow_sensor_lost"))
             if burner.hot:
@@ -191,12 +196,21 @@ class CascadeZone(Zone):
         return min(Zone._look_again(self, state, t), stages_due(self.cascade, state.stages, state.burner, t))
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
-        found, units = Zone._alarms(self, state, aim, room, t), state.stages.units
-        failed = [name for name, unit in zip(self.cascade.burners, units, strict=False) if unit.locked]
-        found.pop("burner_no_heat", None)
-        if failed:
-            found["burner_no_heat"] = {"burners": ", ".join(failed)}
+        found = Zone._alarms(self, state, aim, room, t)
+        found.pop(NO_HEAT, None)  # each burner has its own
         return found
+
+    def _burner_alarms(self, state: ZoneState) -> tuple[ZoneState, Sequence[Happening]]:
+        """The alarm `burner_no_heat` of each burner, under the name of its actuator."""
+        found = [
+            Happening("alarm" if unit.locked else "cleared", NO_HEAT, name, SEVERITY[NO_HEAT], {"zone": self.name})
+            for name, unit in zip(self.cascade.burners, state.stages.units, strict=True)
+            if unit.locked is not unit.told
+        ]
+        if not found:
+            return state, ()
+        units = tuple(unit._replace(told=unit.locked) for unit in state.stages.units)
+        return state._replace(stages=state.stages._replace(units=units)), found
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
         """`<zone>.latch` reset: the burners that were locked out get another 20 min."""

@@ -118,7 +118,7 @@ def _zone(site: Site, heating: config.Heating, name: str, zone: config.ZoneConfi
         rotation = {"week": "next", "hours": "hours", "none": None}[plant.rotation]
         return CascadeZone(**common, cascade=Cascade(tuple(plant.burners), plant.lag_after, rotation))
     if plant.burner is None:
-        return ModulatingZone(**common, modulating=_modulating(site, heating, zone), sg=_sg_ready(site, plant))
+        return ModulatingZone(**common, modulating=_modulating(site, heating, zone), sg=_sg_ready(plant))
     return Zone(**common)
 
 
@@ -151,12 +151,12 @@ def _charging(heating: config.Heating, plant: config.PlantConfig, high: float) -
     return Charging(store.actuator, min(flow, high))
 
 
-def _sg_ready(site: Site, plant: config.PlantConfig) -> SgReady | None:
+def _sg_ready(plant: config.PlantConfig) -> SgReady | None:
     if plant.sg_ready is None:
         return None
     one, other = plant.sg_ready
     hours = plant.sg_hours or config.SgHoursConfig()
-    return SgReady((one, other), calendar(site), tuple(hours.lock), tuple(hours.recommend), tuple(hours.force))
+    return SgReady((one, other), tuple(hours.lock), tuple(hours.recommend), tuple(hours.force))
 
 
 def heating_week(site: Site, zone: config.ZoneConfig) -> Week:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Now
-from agent.control.calendar import Calendar
 
 __all__ = ["CONTACTS", "LOCKED", "SgReady", "SgState", "sg_ready"]
 
@@ -40,10 +38,14 @@ class SgReady:
     """The two relays, and the hours of each state that is not the normal one."""
 
     relays: tuple[str, str]
-    calendar: Calendar
     lock: Sequence[Minutes] = ()
     recommend: Sequence[Minutes] = ()
     force: Sequence[Minutes] = ()
+
+    @property
+    def edges(self) -> set[int]:
+        """The minutes at which an hour begins or ends."""
+        return {edge for hours in (self.lock, self.recommend, self.force) for span in hours for edge in span}
 
 
 class SgState(NamedTuple):
@@ -124,9 +126,8 @@ def _within(minute: int, start: int, end: int) -> bool:
 
 
 def _next_edge(spec: SgReady, now: Now) -> float:
-    """When an hour begins or ends next (monotonic s)."""
+    """When an hour begins or ends next (monotonic s), by the hands of the clock: a zone looks again every 5 min, so a
+    change of the clock's time within is seen."""
     assert now.civil is not None
-    day, unix = now.civil.date(), now.civil.timestamp()
-    edges = {edge for hours in (spec.lock, spec.recommend, spec.force) for span in hours for edge in span}
-    times = [spec.calendar.instant(day + timedelta(days=ahead), edge).timestamp() for edge in edges for ahead in (0, 1)]
-    return now.monotonic + min([at for at in times if at > unix], default=NEVER) - unix
+    second = now.civil.hour * 3600 + now.civil.minute * 60 + now.civil.second + now.civil.microsecond / 1e6
+    return now.monotonic + min([(edge * 60 - second) % 86400.0 or 86400.0 for edge in spec.edges], default=NEVER)

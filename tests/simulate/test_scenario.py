@@ -27,7 +27,10 @@ WRONG = [
     (START + "inputs: {ct: {rate: 3 kWh/h}}\n", "s.yaml:3:21: error: ct counts L, not kWh"),
     (START + "inputs: {ct: {rate: 3 L/h, from: 2h, until: 1h}}\n", "s.yaml:3:45: error: it ends before it begins"),
     (START + "inputs: {temp: {steps: []}}\n", "s.yaml:3:24: error: there is no step"),
-    (START + "inputs: {temp: {model: boiler}}\n", 's.yaml:3:24: error: "boiler" is none of room, flow, modulating or radiators'),
+    (
+        START + "inputs: {temp: {model: boiler}}\n",
+        's.yaml:3:24: error: "boiler" is none of room, flow, modulating or radiators',
+    ),
     (
         START + "inputs: {temp: {model: room, tau: 1h, gain: 5, start: 9, heater: km1, outdoor: temp}}\n",
         "error: what is outdoors of temp leads back to temp itself",

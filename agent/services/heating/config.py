@@ -167,7 +167,7 @@ class PlantConfig(Model):
 
     burner: Reference | None = None
     """An actuator: on and off by the room's law."""
-    burners: Annotated[Many[Reference], Field(min_length=2)] | None = None
+    burners: Many[Reference] | None = None
     """Actuators of a cascade on one flow, the one that leads first at the front."""
     lag_after: TimeSpan = 600
     """Burners: the next one joins after the flow missed its target by 3 K for this long."""
@@ -195,7 +195,7 @@ class PlantConfig(Model):
     hot_water: ChargingConfig | None = None
     """Priority of hot water, with flow_setpoint."""
     flow_missed: FlowMissed = FlowMissed.model_construct()
-    sg_ready: Annotated[Many[Reference], Field(min_length=2, max_length=2)] | None = None
+    sg_ready: Many[Reference] | None = None
     """The actuators of the two contacts of SG Ready: with flow_setpoint, or alone."""
     sg_hours: SgHoursConfig | None = None
     pump: Reference | None = None

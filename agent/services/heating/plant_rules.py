@@ -59,6 +59,13 @@ def _check_source(at: Checked, where: Keys, plant: PlantConfig) -> None:
         at.error(
             (*where, key), f"{key} and {found[0]} (line {line}) exclude each other: write one of them", at_key=True
         )
+    if plant.burners is not None and len(plant.burners) < 2:
+        one = f"; write burner: {plant.burners[0]}" if plant.burners else ""
+        at.error((*where, "burners"), f"a cascade has two burners at least{one}")
+    if plant.sg_ready is not None and len(plant.sg_ready) != 2:
+        at.error(
+            (*where, "sg_ready"), "SG Ready has two contacts; write [r1, r2], in the order of the heat pump's manual"
+        )
     if plant.sg_ready is not None and found and "flow_setpoint" not in found:
         at.error((*where, "sg_ready"), f"sg_ready is for a heat pump, and this plant has {found[0]}", at_key=True)
 
@@ -93,7 +100,7 @@ def _check_flow(at: Checked, where: Keys, zone: ZoneConfig, name: str, heating: 
         unit = target.data.get("unit") or ""
         if not target.data.get("writable"):
             at.error(keys, f"{name} cannot be written (profile of {target.device})")
-        elif canonical(unit) != "degC":
+        elif canonical(unit) != "degC" and (actuator is None or at.site.actuators[actuator].kind == "level"):
             at.error(
                 keys, f"{name} is in {unit or 'no unit'}, and a flow setpoint is in degC (profile of {target.device})"
             )
@@ -118,7 +125,7 @@ def _check_bounds(
             at.error((*where, key), f"{key} {number(value)} degC is above {number(most)} degC, the most of {name}")
     if curve is None:
         return
-    if plant.high is not None and plant.high > curve.max_flow:
+    if plant.high is not None and curve.max_flow < plant.high <= (plant.high if most is None else most):
         at.error(
             (*where, "high"),
             f"high {number(plant.high)} degC is above max_flow {number(curve.max_flow)} degC, which stops the plant",

@@ -21,8 +21,8 @@ class Service:
       `agent.site.language.spellings.spell`.
     - `rules`: `check(at, section)` reports what is wrong in the section.
     - `build`: `controls(site, section)` translates the section into controls; optionally `actuator_defaults(section)`,
-      what an actuator's limits are where the file is silent, and `actuators(site, section)`, the actuators of points
-      that it writes as they stand.
+      what an actuator's limits are where the file is silent, and `written_points(site, section)`, the points that
+      it writes as they stand.
     - `control`: the controls. Pure: values in, values out.
     - `plan`, where the calendar decides something: `plan(site, section)`, the service's part of `bocage plan`.
     """

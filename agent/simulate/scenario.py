@@ -15,7 +15,7 @@ from pydantic import Field
 from agent.control.api import Commanded
 from agent.lib.suggestion import did_you_mean
 from agent.model import Value
-from agent.site.build import controls, service_actuators
+from agent.site.build import controls, written_points
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
@@ -267,7 +267,7 @@ class _Check:
     def __init__(self, document: Document, site: Site, scenario: Scenario, left_out: set[Keys]) -> None:
         self._site, self._scenario = site, scenario
         self._at = Checked(document, site, left_out, Library(site.path.parent))
-        self._actuators = {*site.actuators, *(one.name for one in service_actuators(site))}
+        self._actuators = {*site.actuators, *(one.point for one in written_points(site))}
         self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.has_pins}
 
     def run(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from agent.control.api import Control
 from agent.control.calendar import winter
 from agent.control.week import Span, Week
-from agent.core.actuator_spec import ActuatorSpec
 from agent.services.heating import config
 from agent.services.heating.boiler import HeatCurve
 from agent.services.heating.cascade import Cascade
@@ -20,10 +19,11 @@ from agent.services.heating.plants import CascadeZone, ModulatingZone
 from agent.services.heating.room import OptimumStart, WindowOpen
 from agent.services.heating.sg_ready import SgReady
 from agent.site.build.counters import profile_point
+from agent.site.build.defaults import WrittenPoint
 from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
-__all__ = ["actuators", "controls", "flow_bounds", "heating_week"]
+__all__ = ["controls", "flow_bounds", "heating_week", "written_points"]
 
 _DAY = 1440
 _MARGIN = 3.0
@@ -41,30 +41,21 @@ def controls(site: Site, heating: config.Heating) -> list[Control[Any]]:
     return [*zones, *stores, *(Exerciser(name, spec) for name, spec in others if spec is not None)]
 
 
-def actuators(site: Site, heating: config.Heating) -> list[ActuatorSpec]:
-    """The actuators of points that zones write as they stand: flow setpoints."""
+def written_points(site: Site, heating: config.Heating) -> list[WrittenPoint]:
+    """The flow setpoints that zones write as they stand. Zones may share one."""
     zones: dict[str, list[config.ZoneConfig]] = {}
     for zone in heating.zones.values():
         point = zone.plant.flow_setpoint
         if point is not None and _actuator_of(site, point) == point and point not in site.actuators:
             zones.setdefault(point, []).append(zone)
-    return [_setpoint(site, point, found) for point, found in zones.items()]
+    return [_written_point(site, point, found) for point, found in zones.items()]
 
 
-def _setpoint(site: Site, point: str, zones: list[config.ZoneConfig]) -> ActuatorSpec:
-    """The actuator of a flow setpoint, which zones may share. It stays as it is where its control is lost: a device
-    that wants refreshes goes back to its own curve then."""
+def _written_point(site: Site, point: str, zones: list[config.ZoneConfig]) -> WrittenPoint:
     bounds = [flow_bounds(site, zone) for zone in zones]
     refresh = [zone.plant.refresh for zone in zones if zone.plant.refresh is not None]
-    return ActuatorSpec(
-        point,
-        point,
-        "level",
-        safe_state="hold",
-        low=min(low for low, _ in bounds),
-        high=max(high for _, high in bounds),
-        refresh=min(refresh, default=None),
-    )
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    return WrittenPoint(point, low, high, min(refresh, default=None))
 
 
 def _actuator_of(site: Site, name: str) -> str:

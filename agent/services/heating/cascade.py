@@ -43,7 +43,7 @@ class Cascade:
     rotation: str | None = "next"
 
 
-class Unit(NamedTuple):
+class CascadeBurner(NamedTuple):
     """One burner. Times are monotonic seconds."""
 
     on: float | None = None
@@ -62,7 +62,7 @@ class Unit(NamedTuple):
 class Stages(NamedTuple):
     """The cascade as it is. Times are monotonic seconds, temperatures those of the flow (degC)."""
 
-    units: tuple[Unit, ...] = ()
+    units: tuple[CascadeBurner, ...] = ()
     lead: int = 0
     week: int | None = None
     """The Monday (ordinal day) of the week in which the lead was chosen."""
@@ -84,10 +84,10 @@ class Stages(NamedTuple):
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Stages:
-        return cls(**{**kept, "units": tuple(Unit(**unit) for unit in kept["units"])})
+        return cls(**{**kept, "units": tuple(CascadeBurner(**unit) for unit in kept["units"])})
 
     def in_this_boot(self) -> Stages:
-        """Times of another boot mean nothing; who leads, run hours and lockouts stay."""
+        """Times of another boot mean nothing; the lead, run hours and lockouts stay."""
         units = tuple(unit._replace(on=None, at=0.0) for unit in self.units)
         return Stages(units, self.lead, self.week)
 
@@ -100,12 +100,12 @@ def order(stages: Stages) -> list[int]:
 
 
 def rotate(spec: Cascade, stages: Stages, civil: datetime | None) -> Stages:
-    """Choose who leads, once a week and while nothing burns: no burner stops for it.
+    """Choose the lead, once a week and while nothing burns: no burner stops for it.
 
     `civil` None: the time is not known, and the last choice holds.
     """
     if len(stages.units) != len(spec.burners):
-        stages = Stages(tuple(Unit() for _ in spec.burners))
+        stages = Stages(tuple(CascadeBurner() for _ in spec.burners))
     if civil is None or spec.rotation is None:
         return stages
     week = civil.date().toordinal() - civil.weekday()
@@ -132,7 +132,7 @@ def see_stages(spec: Cascade, stages: Stages, outputs: Mapping[str, Output], now
     return stages if tuple(units) == stages.units else stages._replace(units=tuple(units))
 
 
-def _counted(unit: Unit, until: float) -> Unit:
+def _counted(unit: CascadeBurner, until: float) -> CascadeBurner:
     if unit.on is None or until <= unit.at:
         return unit
     return unit._replace(ran=round(unit.ran + until - unit.at, 3), at=until)
@@ -157,7 +157,7 @@ def guard_stages(
 
 
 def _heat(stages: Stages, flow: float, target: float, t: float) -> Stages:
-    """What the burners give. A rise is the merit of a burner that is alone, else of the one that joined last."""
+    """Note a rise of the flow: the merit of a burner that is alone, else of the one that joined last."""
     burning = [index for index, unit in enumerate(stages.units) if unit.on is not None]
     if not burning:
         return stages if stages.low is None else stages._replace(low=None)

@@ -316,7 +316,7 @@ class Zone:
 
     @property
     def _source(self) -> str:
-        """What the pump runs with."""
+        """The cause of a pump that runs with the heat source."""
         return "burner"
 
     def _called(self, state: ZoneState, aim: Aim, t: float) -> bool:

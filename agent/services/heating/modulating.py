@@ -61,7 +61,7 @@ class Modulating:
 
 
 class Wanted(NamedTuple):
-    """What the zone wants: `setpoint` of its room and that of `comfort` (degC), and why.
+    """The wants of a zone: the `setpoint` of its room and that of `comfort` (degC), and why.
 
     `heats`: not the summer. `room` None: it is not known; `lost`: for so long that it counts no more.
     """

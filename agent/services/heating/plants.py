@@ -230,7 +230,7 @@ class CascadeZone(Zone):
         return {f"{self.name}.{burner}.run_hours": hours for burner, hours in found}
 
     def mark(self, state: ZoneState) -> object:
-        """Who leads, and what was counted towards a lockout."""
+        """The lead, and what was counted towards a lockout."""
         stages = state.stages
         return stages.lead, stages.week, [(unit.locked, unit.barren // 300) for unit in stages.units]
 

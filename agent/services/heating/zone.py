@@ -68,9 +68,9 @@ class ZoneState(NamedTuple):
     cold: float | None = None
     """Since when the room is below comfort while it is occupied."""
     flow: Flow = Flow()
-    """Of a plant that modulates."""
+    """The target of a plant that modulates."""
     stages: Stages = Stages()
-    """Of a cascade."""
+    """The burners of a cascade."""
     sg: SgState = SgState()
     said: Said | None = None
     """Worked out from the week; not kept."""

@@ -19,7 +19,7 @@ from agent.core.signals import Signal
 from agent.settings import Buffer, Settings
 from agent.site.build.calendars import sources, weekly_times
 from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
-from agent.site.build.defaults import ActuatorDefaults
+from agent.site.build.defaults import ActuatorDefaults, WrittenPoint
 from agent.site.language.ports import broker
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
@@ -28,7 +28,7 @@ from agent.uplink.settings import BrokerAddress, UplinkSettings
 from drivers.api import BusSpec, DeviceSpec
 from drivers.registry import is_driven
 
-__all__ = ["build_settings", "controls", "service_actuators"]
+__all__ = ["build_settings", "controls", "written_points"]
 
 STALE_POLLS = 3
 """A value is stale after this many of its polls, unless the site file says otherwise."""
@@ -58,7 +58,7 @@ def build_settings(site: Site) -> Settings:
         not_driven=tuple(_not_driven(site)),
         signals=tuple(_signal(site, name, settings) for name, settings in site.signals.items()),
         policies=_policies(site, withheld),
-        actuators=(*_actuators(site), *service_actuators(site)),
+        actuators=(*_actuators(site), *map(_of_point, written_points(site))),
         controls=tuple(rules),
         calendars=weekly_times(site),
         calendar_sources=calendars,
@@ -87,13 +87,21 @@ def _actuator_defaults(site: Site) -> dict[str, ActuatorDefaults]:
     return found
 
 
-def service_actuators(site: Site) -> list[ActuatorSpec]:
-    """The actuators of points that a service writes as they stand."""
-    found: list[ActuatorSpec] = []
+def written_points(site: Site) -> list[WrittenPoint]:
+    """The points that services write as they stand."""
+    found: list[WrittenPoint] = []
     for service, section in site.services():
-        actuators = getattr(service.build, "actuators", None)
-        found += actuators(site, section) if actuators is not None else ()
+        points = getattr(service.build, "written_points", None)
+        found += points(site, section) if points is not None else ()
     return found
+
+
+def _of_point(one: WrittenPoint) -> ActuatorSpec:
+    """A device that wants to be refreshed goes back to its own program where its control is lost; another one keeps
+    what was written."""
+    return ActuatorSpec(
+        one.point, one.point, kind="level", safe_state="hold", low=one.low, high=one.high, refresh=one.refresh
+    )
 
 
 def _buffer(site: Site) -> Buffer:

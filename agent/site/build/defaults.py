@@ -1,10 +1,10 @@
-"""Limits that a service sets for an actuator where the site file is silent."""
+"""What a service sets for outputs where the site file is silent: limits of actuators, and points without one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ActuatorDefaults"]
+__all__ = ["ActuatorDefaults", "WrittenPoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +17,14 @@ class ActuatorDefaults:
     back_is_no_start: bool = False
     """Switching on again after a power failure is not counted as a start."""
     stagger: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPoint:
+    """A level that a service writes as it stands, without an actuator of the site file: its bounds (in the unit of the
+    point), and how often it is repeated (s; None: never). It stays as it is where its control is lost."""
+
+    point: str
+    low: float
+    high: float
+    refresh: float | None = None

@@ -1,4 +1,4 @@
-"""What a service sets for outputs where the site file is silent: limits of actuators, and points without one."""
+"""Limits of actuators, and points without one, that a service sets where the site file is silent."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from agent.lib.pattern import Pattern, TooSlow
 from drivers.api import BusSpec
 
 __all__ = ["SECONDS", "probe"]
+
+log = logging.getLogger("bocage.lora")
 
 SECONDS = 11.0
 """How long it listens at the most: a packet forwarder tells that it is there every 5 to 10 s."""
@@ -66,12 +69,12 @@ async def _gwmp(options: Mapping[str, Any], _clock: Clock, seconds: float) -> st
 
 async def _chirpstack(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
     """In a session of its own, so that what waits at the broker for the agent stays there."""
-    from drivers.lora.chirpstack.events import Topics
-    from drivers.lora.chirpstack.link import Address, BrokerLink
+    from drivers.broker_link import Address, BrokerLink
+    from drivers.lora.chirpstack.events import LARGEST, Topics
 
     topics = Topics(options["event_topic"], options["command_topic"], options["application"])
-    address = Address(options, f"bocage-check-{secrets.token_hex(4)}", keep=False)
-    link = BrokerLink("check", address, topics.subscription, clock)
+    address = Address(options, f"bocage-check-{secrets.token_hex(4)}", LARGEST, keep=False)
+    link = BrokerLink("check", address, [topics.subscription], clock, log, "network server")
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(seconds):

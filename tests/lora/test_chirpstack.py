@@ -15,8 +15,8 @@ from agent.clock import SystemClock
 from agent.errors import DeviceError, WireError
 from agent.model import Quality
 from drivers.api import BusSpec, DeviceSpec
+from drivers.broker_link import MqttMessage
 from drivers.lora.chirpstack import ChirpStack
-from drivers.lora.chirpstack.link import MqttMessage
 from tests.fakes.broker import ScriptedBroker
 from tests.fakes.store import FakeStore
 from tests.fakes.waiting import until

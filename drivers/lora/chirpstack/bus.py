@@ -14,9 +14,9 @@ from agent.errors import DeviceError, TooLate
 from agent.lib.throttle import Throttle
 from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import BusSpec, DurableStore
+from drivers.broker_link import Address, BrokerLink, MqttMessage
 from drivers.lora.chirpstack.downlinks import Downlinks, QueuedDownlink
 from drivers.lora.chirpstack.events import LARGEST, Ack, Malformed, Topics, UplinkEvent, battery, command, parse, text
-from drivers.lora.chirpstack.link import Address, BrokerLink, MqttMessage
 from drivers.lora.node import KEEP_EVERY, PATIENCE, Frame, Node
 
 __all__ = ["ChirpStack"]
@@ -43,8 +43,8 @@ class ChirpStack:
         options = spec.options
         self._bus, self._clock = spec.name, clock
         self._topics = Topics(options["event_topic"], options["command_topic"], options["application"])
-        address = Address(options, _client_id(spec.name, memory))
-        self._link = BrokerLink(spec.name, address, self._topics.subscription, clock)
+        address = Address(options, _client_id(spec.name, memory), LARGEST)
+        self._link = BrokerLink(spec.name, address, [self._topics.subscription], clock, log, "network server")
         self._nodes = {device.address["dev_eui"].lower(): Node(device, clock, memory) for device in spec.devices}
         self._euis = {node.name: eui for eui, node in self._nodes.items()}
         self._confirms = {d.name: (d.profile or {}).get("lora", {}).get("confirmed", True) for d in spec.devices}
@@ -243,7 +243,7 @@ class ChirpStack:
         self._confirmed.pop(point, None)
         self._written[point] = at.boottime_ns
         try:
-            await self._link.publish(self._topics.command(eui), body)
+            await self._link.publish(self._topics.command(eui), body, "downlink")
             self._counts["downlinks"] += 1
             log.info("downlink queued device=%s point=%s id=%s fport=%d", node.name, point, downlink.item, fport)
             await self._wait(downlink, end, patience)

@@ -1,4 +1,4 @@
-"""The connection to ChirpStack's broker: opened again whenever it is lost, in a session that the broker keeps."""
+"""A driver's own connection to an MQTT broker: opened again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,11 +21,8 @@ from agent.lib.mqtt import Client
 from agent.lib.packet_limit import limit_packets
 from agent.lib.resolver import in_thread
 from agent.lib.tls import client_context, why_refused
-from drivers.lora.chirpstack.events import LARGEST
 
 __all__ = ["Address", "BrokerLink", "MqttMessage"]
-
-log = logging.getLogger("bocage.lora")
 
 _KEEPALIVE = 30
 _PATIENCE = 10.0  # s, for an answer of the broker's
@@ -33,7 +30,6 @@ _INBOX = 100
 _REFUSED = 0x80
 _PUBLISH, _QOS = 3, 6  # MQTT 3.1.1, 3.3.1
 _UNREAD = 500  # messages at QoS 1 that wait to be looked at; brokers leave 10 to 32 unacknowledged
-_LONGEST = LARGEST + 1  # bytes of a message that are kept: enough to see that it is too long
 _TOPIC = 4096  # bytes, room beside it in a packet that is kept whole
 
 
@@ -43,6 +39,8 @@ class Address:
 
     options: Mapping[str, Any]
     client_id: str
+    largest: int
+    """Bytes of a message that are kept, and one more: enough to see that it is too long."""
     keep: bool = True
     """Whether the broker keeps the session after the connection."""
 
@@ -71,7 +69,9 @@ class Address:
             queue_type=_Unread,
         )
         unread: Any = client._queue
-        limit_packets(client._client, _LONGEST, v5=False, longest=_LONGEST + _TOPIC, seen=unread.expect)
+        limit_packets(
+            client._client, self.largest + 1, v5=False, longest=self.largest + 1 + _TOPIC, seen=unread.expect
+        )  # fmt: skip
         client._client.manual_ack_set(True)  # the broker keeps a message until its readings are in safe hands
         client._client.disable_logger()
         return client
@@ -106,10 +106,16 @@ class MqttMessage(NamedTuple):
 
 
 class BrokerLink:
-    """`run` keeps the connection up for as long as it runs; what comes is in `inbox`."""
+    """`run` keeps the connection up for as long as it runs; what comes is in `inbox`.
 
-    def __init__(self, bus: str, address: Address, subscription: str, clock: Clock) -> None:
-        self._bus, self._address, self._subscription, self._clock = bus, address, subscription, clock
+    `peer` is what the log calls the other side: "network server".
+    """
+
+    def __init__(
+        self, bus: str, address: Address, subscriptions: Sequence[str], clock: Clock, log: logging.Logger, peer: str
+    ) -> None:
+        self._bus, self._address, self._subscriptions, self._clock = bus, address, subscriptions, clock
+        self._log, self._peer = log, peer
         self._client: aiomqtt.Client | None = None
         self.inbox: asyncio.Queue[MqttMessage] = asyncio.Queue(_INBOX)
         self.error = "not connected yet"
@@ -137,21 +143,22 @@ class BrokerLink:
                 delay = outage_delay(self._clock.monotonic() - lost_at) * random.uniform(0.5, 1.5)
                 reason = _describe(error)
                 if reason != self.error:
-                    log.warning(
-                        'network server lost bus=%s broker=%s reason="%s" next=tried again in %.1fs and on',
-                        self._bus, self._address.name, reason, delay,
+                    self._log.warning(
+                        '%s lost bus=%s broker=%s reason="%s" next=tried again in %.1fs and on',
+                        self._peer, self._bus, self._address.name, reason, delay,
                     )  # fmt: skip
                 self.error = reason
                 await asyncio.sleep(delay)
 
-    async def publish(self, topic: str, body: bytes) -> None:
-        """Returns when the broker has it (QoS 1). WireError if there is no connection, or it is lost meanwhile."""
+    async def publish(self, topic: str, body: bytes, what: str) -> None:
+        """Returns when the broker has `what`, a "downlink" (QoS 1). WireError without a connection, or if it is lost
+        meanwhile."""
         if self._client is None:
             raise WireError(f"no connection to {self._address.name}: {self.error}")
         try:
             await self._client.publish(topic, body, qos=1, timeout=_PATIENCE)
         except aiomqtt.MqttError as error:
-            raise WireError(f"{self._address.name} does not take the downlink: {_describe(error)}") from error
+            raise WireError(f"{self._address.name} does not take the {what}: {_describe(error)}") from error
 
     def acknowledge(self, message: MqttMessage) -> None:
         """Tell the broker that it may forget this one."""
@@ -165,10 +172,11 @@ class BrokerLink:
         async with client:
             self.connections += 1
             self.connected_at = self._clock.monotonic()
-            granted: Any = await client.subscribe(self._subscription, qos=1)
-            if int(getattr(granted[0], "value", granted[0])) >= _REFUSED:
-                raise aiomqtt.MqttError(f"the broker does not let us read {self._subscription}")
-            log.info("network server connected bus=%s broker=%s", self._bus, self._address.name)
+            for topic in self._subscriptions:
+                granted: Any = await client.subscribe(topic, qos=1)
+                if int(getattr(granted[0], "value", granted[0])) >= _REFUSED:
+                    raise aiomqtt.MqttError(f"the broker does not let us read {topic}")
+            self._log.info("%s connected bus=%s broker=%s", self._peer, self._bus, self._address.name)
             self._client = client
             try:
                 yield client
@@ -178,10 +186,10 @@ class BrokerLink:
                     client._client._sock_close()  # aiomqtt leaves it open where reading from it failed
 
     def _received(self, message: aiomqtt.Message) -> MqttMessage:
-        body = message.payload if isinstance(message.payload, bytes) else b""
+        body = message.payload[: self._address.largest + 1] if isinstance(message.payload, bytes) else b""
         return MqttMessage(
-            str(message.topic), body[:_LONGEST], bool(message.retain), message.mid, message.qos, self.connections
-        )
+            str(message.topic), body, bool(message.retain), message.mid, message.qos, self.connections
+        )  # fmt: skip
 
 
 async def _reach(client: aiomqtt.Client) -> None:
@@ -194,7 +202,7 @@ async def _reach(client: aiomqtt.Client) -> None:
             client._client._sock_close()
 
     try:
-        await asyncio.wrap_future(in_thread(work, "chirpstack-connect"))
+        await asyncio.wrap_future(in_thread(work, "broker-connect"))
     except asyncio.CancelledError:
         wanted = False
         client._client._sock_close()

@@ -8,15 +8,15 @@ type. `drivers/_blueprint` is a small complete driver to copy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from agent.model import Point, Readings, Value
+from agent.model import Point, Reading, Readings, Value
 
 __all__ = [
-    "Aside", "BusSpec", "DeviceSpec", "Driver", "DurableStore", "Inspector", "Listener", "NonceKeeper",
-    "Poller", "Scan", "Scanner", "Successive", "Trier", "Wire", "Writer",
+    "Aside", "BusSpec", "Correspondent", "DeviceSpec", "Driver", "DurableStore", "Home", "Inspector", "Listener",
+    "NonceKeeper", "Poller", "Scan", "Scanner", "Successive", "Trier", "Wire", "Writer",
 ]  # fmt: skip
 
 
@@ -243,3 +243,35 @@ class NonceKeeper(Protocol):
     """
 
     def forget_nonces(self, device: str) -> int | None: ...
+
+
+class Home(Protocol):
+    """The agent's own site, as a `Correspondent` sees it: its values, and its uplink."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the uplink has a connection."""
+
+    def reading(self, name: str) -> Reading | None:
+        """The last reading of a point, a signal or an actuator's output; None before the first.
+
+        Rejected, with the reason, for a name that is none, or that is not told to other sites.
+        """
+
+    def join(
+        self, topics: Sequence[str], take: Callable[[str, bytes], None], connected: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Hand what comes on these topics of the uplink's broker to `take`; `connected` is called when they can come,
+        at each connection. Returns what ends that."""
+
+    async def send(self, topic: str, body: bytes, life: float) -> bool:
+        """Publish by the uplink at QoS 1, not retained. True if the broker took it; False without a link: it is not
+        kept. A broker that knows how forgets it after `life` seconds."""
+
+
+@runtime_checkable
+class Correspondent(Protocol):
+    """Exchanges messages with another site, also by the uplink's own connection."""
+
+    def take_home(self, home: Home) -> None:
+        """Called once, before anything else."""

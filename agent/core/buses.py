@@ -28,8 +28,10 @@ from agent.model import BusState, Point, Quality, Reading, Readings, Value
 from drivers.api import (
     Aside,
     BusSpec,
+    Correspondent,
     DeviceSpec,
     DurableStore,
+    Home,
     Inspector,
     Listener,
     NonceKeeper,
@@ -63,6 +65,8 @@ class Buses:
         self._ended: dict[str, str] = {}  # why a driver ended that has read nothing since
         self.publish: Callable[[Readings], None] = lambda _readings: None
         """Takes all readings: the hub's method."""
+        self.home: Home | None = None
+        """For the drivers that exchange messages with other sites."""
 
     def configure(
         self, specs: Mapping[str, BusSpec], removed: Set[str] = frozenset(), silent: Set[str] = frozenset()
@@ -110,6 +114,8 @@ class Buses:
                 raise TypeError("its points are no Points")
         except (Exception, SystemExit) as error:
             raise BocageError(f"the driver of {spec.type} does not implement Wire: {said(error)}") from error
+        if self.home is not None and isinstance(wire, Correspondent):
+            wire.take_home(self.home)
         return wire
 
     async def reconfigure(
@@ -160,6 +166,12 @@ class Buses:
     @property
     def points(self) -> list[Point]:
         return [point for wire in self._wires.values() for point in wire.points if point.device not in self._removed]
+
+    @property
+    def from_other_sites(self) -> Set[str]:
+        """The points that other sites have told."""
+        wires = (wire for wire in self._wires.values() if isinstance(wire, Correspondent))
+        return {point.id for wire in wires for point in wire.points}
 
     @property
     def specs(self) -> Mapping[str, BusSpec]:

@@ -28,8 +28,10 @@ from agent.outbox import Outbox
 from agent.runtime.calendars import Calendars
 from agent.runtime.configuration import Configuration
 from agent.runtime.crash_counter import CrashCounter
+from agent.runtime.home import SiteHome
 from agent.runtime.status import discreet, state_topics
 from agent.settings import Settings
+from agent.uplink.mail import Mail
 
 __all__ = ["Adapt", "Parts"]
 
@@ -61,6 +63,8 @@ class Parts:
         self.outbox = self._open_outbox(runtime)
         self.open_alarms = OpenAlarms(self._put_event, self.state.scope("alarms"))
         self.buses = Buses(clock, self.state.scope("driver"))
+        self._mail = Mail()
+        self.buses.home = SiteHome(self._mail, self.buses, lambda: self.hub, lambda: self.settings)
         self.orphans = self._make_orphans()
         removed = self.orphans.buses_with_removed(self.settings.buses)
         self.buses.configure(removed.buses, removed.devices, removed.only)
@@ -202,6 +206,7 @@ class Parts:
             config_problem=self.configuration.problem(),
             put_event=self.open_alarms.put_event,
             is_open=self.open_alarms.is_open,
+            mail=self._mail,
         )
 
     # -- what parts call ---------------------------------------------------------------------------------------

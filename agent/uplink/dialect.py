@@ -24,13 +24,15 @@ def is_id(text: str) -> bool:
 
 
 class Publication(NamedTuple):
-    """One publish. `retain` asks the broker to keep it; the last two are properties of MQTT 5, "" and b"" for none."""
+    """One publish. `retain` asks the broker to keep it; the last three are properties of MQTT 5: "", b"" and 0 for
+    none. The broker forgets it after `life` (s)."""
 
     topic: str
     body: bytes
     retain: bool = False
     content_type: str = ""
     correlation: bytes = b""
+    life: float = 0.0
 
 
 class Subscription(NamedTuple):

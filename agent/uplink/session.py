@@ -8,6 +8,7 @@ publish, and lets no more than the broker's window be under way. It overrides pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import socket
@@ -160,6 +161,8 @@ class Session(Client):
         self.lost.add_done_callback(lambda lost: lost.exception())  # retrieved: it may have no waiter
         self.received: asyncio.Queue[ReceivedMessage] = asyncio.Queue(INBOX)
         self._listeners: dict[str, Callable[[bytes], None]] = {}
+        self.expects: Callable[[str], bool] = lambda _topic: True
+        """Whether a topic is one of commands. A broker that keeps sessions keeps subscriptions of earlier settings."""
         self.overflow: Callable[[ReceivedMessage], None] = lambda _message: None
         """Takes a message that finds the inbox full, without its payload; it is to be acknowledged."""
         self._ticked = time.monotonic()
@@ -275,7 +278,7 @@ class Session(Client):
         """
         ack: asyncio.Future[int] = self._loop.create_future()
         ack.add_done_callback(self._release)
-        properties = _publish_properties(what.content_type, what.correlation) if self._v5 else None
+        properties = _publish_properties(what.content_type, what.correlation, what.life) if self._v5 else None
         if not self._fits(what, properties):
             ack.set_result(TOO_LARGE)
             return ack
@@ -379,6 +382,12 @@ class Session(Client):
     def route(self, topic: str, take: Callable[[bytes], None]) -> None:
         """Route what comes on this topic to `take`; it is no command."""
         self._listeners[topic] = take
+
+    async def leave(self, topic: str) -> None:
+        """Take nothing from this topic any more."""
+        self._listeners.pop(topic, None)
+        with contextlib.suppress(aiomqtt.MqttError):  # the next connection does without it
+            await self.unsubscribe(topic, timeout=self._ack_timeout)
 
     async def listen(self, topic: str, anew: bool = False) -> int:
         """Subscribe at QoS 1; the reason code of the SUBACK. Retained messages come marked as such, and once.
@@ -510,6 +519,10 @@ class Session(Client):
             if message.qos:
                 client.ack(message.mid, message.qos)
             return
+        if not self.expects(topic):
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return
         payload, at = bytes(message.payload[: LARGEST_COMMAND + 1]), self._clock.now()
         reply_to = getattr(message.properties, "ResponseTopic", "")
         correlation = getattr(message.properties, "CorrelationData", b"")
@@ -576,16 +589,18 @@ def _connect_properties(session_expiry: int) -> Properties:
     return properties
 
 
-@lru_cache(2)
-def _publish_properties(content_type: str, correlation: bytes) -> Properties | None:
+@lru_cache(4)
+def _publish_properties(content_type: str, correlation: bytes, life: float) -> Properties | None:
     """The properties of MQTT 5; None if there are none."""
-    if not (content_type or correlation):
+    if not (content_type or correlation or life):
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if content_type:
         properties.ContentType = content_type
     if correlation:
         properties.CorrelationData = correlation
+    if life:
+        properties.MessageExpiryInterval = max(1, round(life))
     return properties
 
 

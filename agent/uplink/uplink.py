@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 import aiomqtt
+from paho.mqtt.client import topic_matches_sub
 
 from agent.clock import Clock
 from agent.lib.backoff import Backoff
@@ -33,6 +34,7 @@ from agent.uplink.dialect import Dialect, Publication
 from agent.uplink.duplicate_client import DuplicateClient
 from agent.uplink.identity_check import IdentityCheck
 from agent.uplink.inbox import Inbox
+from agent.uplink.mail import Mail
 from agent.uplink.outgoing import Outgoing
 from agent.uplink.reconnect import Outage, Why, reconnect_delay, routes
 from agent.uplink.session import ATTEMPT, LinkLost, Session
@@ -52,7 +54,8 @@ class Uplink:
     """One broker. `run` is a core task: it never raises for a fault of the link. `close` ends it in order.
 
     `submit` is the arbiter's. `state` gives the last values by name. `put_event` takes the
-    uplink's own alarms and `is_open` says whether one is open; without them open alarms are not remembered.
+    uplink's own alarms and `is_open` says whether one is open; without them open alarms are not remembered. `mail` is
+    carried beside all that.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Uplink:
         config_problem: Mapping[str, Any] | None = None,
         put_event: Callable[[Event], Coroutine[Any, Any, None]] | None = None,
         is_open: Callable[[str], bool] = lambda _name: False,
+        mail: Mail | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -79,6 +83,7 @@ class Uplink:
         if config_problem is not None:
             self._who["config_problem"] = config_problem
         self._state = state
+        self._mail = mail or Mail()
         self._dice = dice
         self.certificates = Certificates((settings.cert, settings.ca), clock)
         self._dialect = dialect
@@ -217,6 +222,7 @@ class Uplink:
         last = self._status("offline", at)
         will = aiomqtt.Will(last.topic, last.body, limits.qos, retain and last.retain)
         session = Session(self._broker, will, self._clock, self._outgoing.window, retain=retain, qos=limits.qos)
+        session.expects = partial(topic_matches_sub, self._dialect.commands.topic)
         sent = self._outgoing.sent
         try:
             await self._connect(session)
@@ -266,6 +272,7 @@ class Uplink:
             sender,
             asyncio.create_task(self._publish_state(session), name="uplink state"),
             asyncio.create_task(self._receive(session, checked), name="uplink inbox"),
+            asyncio.create_task(self._carry_mail(session), name="uplink mail"),
         ]
         try:
             await asyncio.wait({session.lost, *tasks}, return_when=asyncio.FIRST_EXCEPTION)
@@ -388,6 +395,43 @@ class Uplink:
                     taken.append(topic)
             await asyncio.sleep(pause.next())
 
+    async def _carry_mail(self, session: Session) -> None:
+        """Listen to what drivers want from other sites, and let them send, while the link holds."""
+
+        async def post(what: Publication) -> bool:
+            try:
+                code = await session.deliver(what)
+            except (LinkLost, ValueError):
+                return False
+            if code >= 0x80:  # with 0x10 no subscriber is there
+                self._refusals.answered(_place(what.topic), code, f"PUBACK 0x{code:02x}")
+            else:
+                self._refusals.answered(_place(what.topic), 0, "")
+            return code < 0x80
+
+        heard: set[str] = set()
+        try:
+            self._mail.carry(post)
+            while True:
+                self._mail.changed.clear()
+                wanted, pauses = list(self._mail.topics), list[float]()
+                for topic in heard.difference(wanted):
+                    heard.discard(topic)
+                    await session.leave(topic)
+                for topic in wanted:
+                    if topic not in heard:
+                        session.route(topic, partial(self._mail.take, topic))
+                        code = await session.listen(topic)
+                        again = self._refusals.answered(_place(topic), code, f"SUBACK 0x{code:02x}: nothing comes in")
+                        if again:
+                            pauses.append(again)
+                        else:
+                            heard.add(topic)
+                            self._mail.listens(topic)
+                await self._mail.changed.wait(min(pauses, default=None))
+        finally:
+            self._mail.carry(None)
+
     async def _receive(self, session: Session, checked: asyncio.Task[None]) -> None:
         """Commands that come again to an older state of the box may have been carried out by the later one."""
         session.overflow = partial(self._inbox.refuse_unread, session)
@@ -410,6 +454,12 @@ class Uplink:
         if LinkState.CONNECTED in (state, self._link_state) and state is not self._link_state:
             self._since = now
         self._link_state, self._due = state, now + longest
+
+
+def _place(topic: str) -> str:
+    """Short name of a topic of another site, for alarms: the site and all behind it."""
+    site, peer, rest = topic.rpartition("/peer/")
+    return f"{site.rpartition('/')[2]}{peer}{rest}"
 
 
 async def _any(*works: Coroutine[Any, Any, Any]) -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "look_again", "open_bus", "page", "said",
 ]  # fmt: skip
 
-BUILT_IN = ("modbus", "gpio", "lora")
+BUILT_IN = ("modbus", "gpio", "lora", "bocage_site")
 """The folders of this package that hold drivers, in the order of the reference. Each has a tuple `DRIVERS`."""
 PLANNED = frozenset({"linky_tic", "mbus"})
 """Types that the site file took before there was a driver for them."""

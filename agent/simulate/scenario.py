@@ -23,6 +23,7 @@ from agent.site.language.problems import Problem
 from agent.site.language.validation import validate
 from agent.site.language.values import DURATION, Choice, Duration, FileName, Quantity, TimeSpan, Written, plain
 from agent.site.models.calendars import IcsUrlConfig
+from agent.site.models.peers import requests_of
 from agent.site.models.site import Site
 from agent.site.profiles.model import Library
 
@@ -268,7 +269,10 @@ class _Check:
         self._site, self._scenario = site, scenario
         self._at = Checked(document, site, left_out, Library(site.path.parent))
         self._actuators = {*site.actuators, *(one.point for one in written_points(site))}
-        self._devices = set(site.devices) | {name for name, bus in site.buses.items() if bus.has_pins}
+        self._requests = {requests_of(name): peer.allow for name, peer in site.peers.items()}
+        """The outputs that other sites may ask for, by the device whose points are their requests."""
+        pins = {name for name, bus in site.buses.items() if bus.has_pins}
+        self._devices = set(site.devices) | pins | self._requests.keys()
 
     def run(self) -> None:
         scenario, at = self._scenario, self._at
@@ -305,6 +309,8 @@ class _Check:
             points = (self._site.devices[owner].profile_data or {}).get("points", {})
             if rest not in points:
                 self._unknown(keys, f"point of {owner}", rest, points, at_key)
+        elif owner in self._requests and rest not in self._requests[owner]:
+            self._unknown(keys, f"point of {owner}", rest, self._requests[owner], at_key)
 
     def _unknown(self, keys: Keys, what: str, name: str, known: Any, at_key: bool = False) -> None:
         hint = did_you_mean(name, known) or (f"known here: {', '.join(sorted(known))}" if known else "")

@@ -20,6 +20,7 @@ from agent.settings import Buffer, Settings
 from agent.site.build.calendars import sources, weekly_times
 from agent.site.build.counters import digit, is_wide, least_between, max_rate, modulus, profile_point
 from agent.site.build.defaults import ActuatorDefaults, WrittenPoint
+from agent.site.build.peers import peer_buses, peer_controls, peer_policies
 from agent.site.language.ports import broker
 from agent.site.models import signals as config
 from agent.site.models.buses import Bus
@@ -44,7 +45,8 @@ def build_settings(site: Site) -> Settings:
     buses, calendars = _buses(site), tuple(sources(site))
     rules = [*controls(site), *(CalendarWatch(one.name) for one in calendars)]
     withheld = _withheld(site, rules)
-    pins = {device.name for name, spec in buses.items() if site.buses[name].has_pins for device in spec.devices}
+    with_pins = {name for name, bus in site.buses.items() if bus.has_pins}
+    pins = {device.name for name in with_pins & buses.keys() for device in buses[name].devices}
     return Settings(
         site=site.site.id,
         name=site.site.name,
@@ -69,9 +71,10 @@ def build_settings(site: Site) -> Settings:
 
 
 def controls(site: Site) -> list[Control[Any]]:
-    """The controls of the services that the site has, in the order of the file's sections."""
+    """The controls of the services that the site has, in the order of the file's sections; then those of its peers."""
     written = [(service, section) for service, section in site.services() if _is_written(section)]
-    return [control for service, section in written for control in service.build.controls(site, section)]
+    served = [control for service, section in written for control in service.build.controls(site, section)]
+    return [*served, *peer_controls(site)]
 
 
 def _is_written(section: Any) -> bool:
@@ -132,7 +135,7 @@ def _buses(site: Site) -> dict[str, BusSpec]:
         devices = tuple(_pins(site, name) if bus.has_pins else _devices(site, name))
         fault = site.bus_types.faults.get(bus.type, "")  # by now: what was asked of the bus may have failed
         specs[name] = BusSpec(name, bus.type, dict(_options(site, bus)), devices, fault)
-    return specs
+    return peer_buses(site, specs)
 
 
 def _options(site: Site, bus: Bus) -> Iterator[tuple[str, Any]]:
@@ -166,7 +169,7 @@ def _policies(site: Site, withheld: set[str]) -> dict[str, Policy]:
     for signal in site.signals.values():
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
-    return found | dict.fromkeys(withheld, Policy(local=True))
+    return found | peer_policies(site) | dict.fromkeys(withheld, Policy(local=True))
 
 
 def _actuators(site: Site) -> list[ActuatorSpec]:

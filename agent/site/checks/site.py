@@ -13,6 +13,7 @@ from agent.site.checks.calendars import check_calendars
 from agent.site.checks.devices import check_devices
 from agent.site.checks.mistakes import check_place, check_unit
 from agent.site.checks.names import Checked, PointRef
+from agent.site.checks.peers import check_peers
 from agent.site.checks.signals import check_signals
 from agent.site.language.document import Document, Keys
 from agent.site.models.site import Site
@@ -36,6 +37,7 @@ def check_site(
     check_signals(at)
     check_actuators(at)
     check_calendars(at, calendars)
+    check_peers(at)
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)

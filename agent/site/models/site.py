@@ -31,6 +31,7 @@ from agent.site.models.actuators import ActuatorConfig
 from agent.site.models.buses import BUILT_IN, Bus, BusTypes, bus_types
 from agent.site.models.calendars import CalendarConfig
 from agent.site.models.devices import AnyDevice, device_model
+from agent.site.models.peers import Peer
 from agent.site.models.signals import SignalConfig
 
 __all__ = ["SERVICES", "BufferConfig", "ClockSettings", "Privacy", "Site", "SiteInfo", "UplinkConfig", "site_model"]
@@ -207,6 +208,8 @@ class Installation(Model):
     """Outputs that may be commanded."""
     calendars: Section[CalendarConfig] = Field(default_factory=dict)
     """When something is on that the services ask for: the hall is booked, the market is held."""
+    peers: Section[Peer] = Field(default_factory=dict)
+    """Other sites, by their `site.id`: what they may ask for, and read."""
 
 
 def _with_services() -> Any:

@@ -1,0 +1,64 @@
+"""Rules of what other sites may ask for and read."""
+
+from __future__ import annotations
+
+from agent.lib.suggestion import did_you_mean
+from agent.site.checks.names import Checked
+from agent.site.language.document import Keys
+from agent.site.models.peers import SITE_BUS, requests_of
+
+__all__ = ["check_peers"]
+
+
+def check_peers(at: Checked) -> None:
+    """Report what is wrong between the keys of each peer, and the rest of the file."""
+    site = at.site
+    ways = {bus.site for bus in site.buses.values() if bus.type == SITE_BUS}  # type: ignore[attr-defined]
+    for name, peer in site.peers.items():
+        keys: Keys = ("peers", name)
+        if name == site.site.id:
+            at.error(keys, f"{name} is this site; write the id of the other one", at_key=True)
+        if site.uplink is None and name not in ways and not at.wrong("uplink"):
+            text = f"no way to {name}: the file has neither an uplink nor a bus of type {SITE_BUS} with its url"
+            at.error(keys, text, at_key=True)
+        for section in ("devices", "signals", "actuators"):
+            if requests_of(name) in at.names(section):
+                text = f'"{requests_of(name)}" has the requests of {name} (peers, line {at.line(*keys)})'
+                at.error((section, requests_of(name)), f"{text}; take another name", at_key=True)
+        is_list = not at.written(*keys, "allow")
+        for index, actuator in enumerate(peer.allow):
+            _check_allowed(at, (*keys, index) if is_list else (*keys, "allow", index), actuator)
+        for index, reference in enumerate(peer.read or ()):
+            _check_read(at, (*keys, "read", index), reference)
+
+
+def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
+    """An actuator of our own. A wish that went on to a third site could come back, and would then never end."""
+    if not at.known(keys, "actuator", name, at.names("actuators")):
+        return
+    actuator = at.site.actuators.get(name)
+    if actuator is not None and _is_of_another(at, actuator.output):
+        at.error(keys, f"{name} is an output of another site ({actuator.output}): a wish is not passed on")
+
+
+def _check_read(at: Checked, keys: Keys, name: str) -> None:
+    site = at.site
+    if "." in name:
+        at.point(keys, name)
+    elif name not in (known := at.names("signals") | at.names("actuators")):
+        at.lacking(keys, f'unknown signal or actuator "{name}"', did_you_mean(name, known))
+        return
+    signal, actuator = site.signals.get(name), site.actuators.get(name)
+    source = signal.from_ if signal is not None else actuator.output if actuator is not None else name
+    owner = source.partition(".")[0]
+    device = site.devices.get(owner)
+    if {name, source, owner} & set(site.privacy.personal) or (device is not None and device.personal):
+        at.error(keys, f"{name} is personal: it stays on this gateway")
+    elif _is_of_another(at, source):
+        at.error(keys, f"{name} is a point of another site: the reader asks that one")
+
+
+def _is_of_another(at: Checked, point: str) -> bool:
+    device = at.site.devices.get(point.partition(".")[0])
+    bus = None if device is None else at.site.buses.get(device.bus)
+    return bus is not None and bus.type == SITE_BUS

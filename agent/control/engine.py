@@ -8,6 +8,7 @@ and tried again, and the others go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -156,6 +157,8 @@ class Engine:
         """Whether a counter is in doubt: the hub knows."""
         self._recall_all()
         self._raised = RaisedAlarms(store.get("raised"))
+        self._is_raised = False
+        """A control raised an alarm, and which one did is not on flash yet."""
         self._take_over(set(raised))
         arbiter.told = clock.wall.told = self.wake
 
@@ -363,11 +366,17 @@ class Engine:
     async def _note(self) -> None:
         """Bring what happened to the outbox, in its order, and then the states that know of it to flash.
 
+        Which control raised an alarm is on flash before the alarm is told: else nothing could clear it after a kill.
+
         That may take long, and turns go on meanwhile: what happens in them is told as well before this ends.
         """
         async with self._noting:
             while self._events or self._urgent:
                 while self._events:
+                    if self._is_raised:
+                        self._is_raised = False
+                        with contextlib.suppress(StorageError):
+                            await asyncio.to_thread(self._store.flush)
                     await self._tell(self._events.popleft())
                 self._untold.clear()
                 urgent, self._urgent = self._urgent, []
@@ -420,6 +429,7 @@ class Engine:
         found = self._raised.note(rule.name, happened)
         if found:
             self._store.put("raised", self._raised.dump())
+            self._is_raised = self._is_raised or any(one.kind == "alarm" for one in found)
         return found
 
     def _fail(self, rule: _Rule, failure: str, now: Now) -> list[Event]:

@@ -22,8 +22,8 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Raised:
-    """An alarm that a control raised. `known`: the state of its control on flash knows of it. `left`: the control left
-    the site file, and the alarm was cleared in its place."""
+    """An alarm that a control raised. `known`: the state of its control on flash knows of it; until then it may have
+    been told or not. `left`: the control left the site file, and the alarm was cleared in its place."""
 
     owner: str
     severity: str
@@ -55,12 +55,13 @@ class RaisedAlarms:
         """
         opened, found = set(opened), list[Happening]()
         for key, one in list(self._all.items()):
+            may_be_open = key in opened or not one.known
             is_known = one.known and controls.get(one.owner, True)
             if one.owner not in controls:
-                if key in opened:
+                if may_be_open:
                     found.append(Happening("cleared", *key, Severity.INFO))
                 one.left = True
-            elif key in opened:
+            elif may_be_open:
                 one.left = False
                 if not is_known:
                     self.unsure.setdefault(one.owner, set()).add(key)
@@ -68,8 +69,9 @@ class RaisedAlarms:
                 one.left = False
                 found.append(Happening("alarm", *key, Severity(one.severity)))
             else:
-                is_known = False
-            if not is_known and (one.left or key not in opened):
+                del self._all[key]
+                continue
+            if one.left and not one.known:
                 del self._all[key]
         return found
 

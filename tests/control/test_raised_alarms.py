@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,6 @@ class Box:
     def __init__(self, house: Any) -> None:
         self.house = house
         self.told: list[tuple[str, str, str]] = []
-        self.dies = False
-        """The process is killed once an event is stored."""
         self.start(Overheat())
 
     def start(self, *controls: Any) -> None:
@@ -132,6 +131,32 @@ async def test_an_alarm_of_which_no_state_knows_is_cleared_unless_it_stands(box:
     await box.read(20)
     assert box.told[-1] == CLEARED
     assert box.told.count(CLEARED) == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_an_alarm_that_was_told_in_the_moment_of_a_kill_is_cleared(box: Box, is_there: bool) -> None:
+    """Its event is stored and delivered, and nothing else is on flash but which control raised it."""
+
+    async def die(event: Event) -> None:
+        await box.tell(event)
+        raise asyncio.CancelledError
+
+    await box.read(20)
+    box.engine._tell = die
+    with pytest.raises(asyncio.CancelledError):
+        await box.read(31)
+    assert box.told == [ALARM]
+    box.kill()
+    box.start(*([Overheat()] if is_there else []))
+    if is_there:
+        await box.read(20)
+    await box.engine.look()
+    assert box.told == [ALARM, CLEARED]
+    box.house.memory.flush()
+    box.kill()
+    box.start()
+    await box.engine.look()
+    assert box.told == [ALARM, CLEARED]
 
 
 async def test_a_state_that_cannot_be_read_forgets_no_open_alarm(box: Box) -> None:

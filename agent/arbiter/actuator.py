@@ -21,6 +21,9 @@ __all__ = ["Actuator", "Decision", "Saved", "Sending"]
 RETRY = (5.0, 60.0)
 """First and longest delay (s) before a failed write is repeated. A new reading of the device ends the delay."""
 
+DEVICE = "the device"
+"""What a write waits for that failed before."""
+
 
 class Decision(NamedTuple):
     """The next action: write `slot` (None: nothing), and decide again at `at` (monotonic seconds)."""
@@ -149,6 +152,11 @@ class Actuator:
         """Priority and entry that hold the output now: the winner, unless max_on keeps it off."""
         return self.priority_array.winner() if self.overrun is None else self._kept_off()
 
+    @property
+    def waits(self) -> float:
+        """Until when a limit delays what is wanted (monotonic s); -inf if none does."""
+        return -math.inf if self.waiting is None or self.waiting[1] == DEVICE else self.waiting[0]
+
     # -- deciding ----------------------------------------------------------------------------------------------
 
     def decide(self, now: float) -> Decision:
@@ -180,7 +188,7 @@ class Actuator:
             return self._again(at, slot, priority, now)
         until, why = self.may(slot.value, priority, now)
         if self._retry_at > until:
-            until, why = self._retry_at, "the device"
+            until, why = self._retry_at, DEVICE
         if until > now:
             self.waiting = (until, why)
             return Decision(min(at, until))

@@ -38,7 +38,7 @@ class ActuatorTable:
                 self._add(implicit(point), driven=True)
         staggered = [one for one in self if one.spec.stagger]
         for one in staggered:
-            one.stagger_with(staggered)
+            one.stagger_with([other for other in staggered if other.spec.stagger_group == one.spec.stagger_group])
 
     def _add(self, spec: ActuatorSpec, driven: bool) -> None:
         point = self.points.get(spec.output)

@@ -74,7 +74,8 @@ class Input(NamedTuple):
 class Output(NamedTuple):
     """An actuator as it is now: what holds it, and since when (monotonic s).
 
-    `feedback` is what its feedback reads; None if there is none, or it was not read.
+    `feedback` is what its feedback reads; None if there is none, or it was not read. `waits` is until when a limit
+    (min_off, starts an hour, stagger) keeps it from what is wanted of it (monotonic s); in the past: none does.
     """
 
     value: Value
@@ -82,6 +83,7 @@ class Output(NamedTuple):
     cause: str
     since: float
     feedback: bool | None
+    waits: float = -NEVER
 
 
 class View(NamedTuple):

@@ -348,7 +348,8 @@ class Engine:
         found = self._arbiter.outputs()
         if self.pace.speed == 1:
             return found
-        return {name: output._replace(since=self.pace.at(output.since)) for name, output in found.items()}
+        at = self.pace.at
+        return {name: one._replace(since=at(one.since), waits=at(one.waits)) for name, one in found.items()}
 
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""

@@ -49,7 +49,9 @@ class ActuatorSpec:
     high: float | None = None
     output_watchdog: float | None = None
     stagger: float = 0.0
-    """Switches on no sooner than this after any other actuator with a stagger (contactors of lamps)."""
+    """Switches on no sooner than this after any other actuator with a stagger in its group."""
+    stagger_group: str = ""
+    """The lamps of a site are one group, the pumps of a tank another."""
     refresh: float | None = None
     """Written again this often although nothing changed, and never more often, for a device that falls back to its own
     program without a write. Not while priorities 1 to 5 hold it."""

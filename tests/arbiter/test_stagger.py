@@ -105,3 +105,37 @@ def test_a_dead_module_takes_no_turns(virtual):
         assert [point for point, _ in starts(site)] == ["io-2.relay1"]
 
     virtual(test, KM1, KM2, KM3)
+
+
+def test_another_group_does_not_wait(virtual):
+    """The pumps of a tank start one after the other, whatever the lamps do."""
+
+    async def test(site):
+        await site.up()
+        on(site, "km1", "km2", "p1", "p2")
+        await asyncio.sleep(60)
+        assert apart(site) == {"io-1.relay1": 0, "io-2.relay1": 0, "io-1.relay2": 10, "io-1.relay4": 10}
+
+    outputs = (("p1", "io-2.relay1"), ("p2", "io-1.relay4"))
+    pumps = (ActuatorSpec(*names, stagger=10, stagger_group="tank") for names in outputs)
+    virtual(test, KM1, KM2, *pumps)
+
+
+def test_a_control_sees_until_when_a_limit_keeps_an_output_from_starting(virtual):
+    async def test(site):
+        await site.up()
+        on(site, "p1")
+        await asyncio.sleep(1)
+        assert site.arbiter.outputs()["p1"].waits == float("-inf")
+        site.arbiter.wish("p1", 15, False, "full enough")
+        await asyncio.sleep(1)
+        went_off = site.plant.edges[-1][0]
+        on(site, "p1")
+        await asyncio.sleep(1)
+        assert site.arbiter.outputs()["p1"].waits == pytest.approx(went_off + 300)
+        site.plant.dead.add("io-1")
+        await asyncio.sleep(301)
+        shown = site.arbiter.outputs()["p1"]
+        assert shown.value is None and shown.waits == float("-inf"), "a device that does not answer is no limit"
+
+    virtual(test, ActuatorSpec("p1", "io-1.relay1", min_off=300))

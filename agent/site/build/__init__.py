@@ -200,6 +200,7 @@ def _actuators(site: Site) -> list[ActuatorSpec]:
                 output_watchdog=device.output_watchdog if device else None,
                 refresh=settings.refresh if settings.fallback_after is None else REFRESH * settings.fallback_after,
                 stagger=usual.stagger,
+                stagger_group=usual.stagger_group,
             )
         )
     return specs

@@ -9,7 +9,7 @@ __all__ = ["ActuatorDefaults", "WrittenPoint"]
 
 @dataclass(frozen=True, slots=True)
 class ActuatorDefaults:
-    """Seconds, and starts per hour. `stagger`: seconds between two switchings on of such actuators."""
+    """Seconds, and starts per hour. `stagger`: seconds between two switchings on of actuators of `stagger_group`."""
 
     min_on: float | None = None
     min_off: float | None = None
@@ -17,6 +17,7 @@ class ActuatorDefaults:
     back_is_no_start: bool = False
     """Switching on again after a power failure is not counted as a start."""
     stagger: float = 0.0
+    stagger_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,15 @@ from typing import Any
 from agent.control.api import NEVER
 from agent.control.boot_time import BootShift
 
-__all__ = ["FOLD", "Spell"]
+__all__ = ["FOLD", "Spell", "next_fold"]
 
 FOLD = 600.0
 """Seconds: on this grid the time that goes on is added to what was counted, so that a power cut costs no more of it."""
+
+
+def next_fold(now: float) -> float:
+    """When time that goes on is next added to what was counted."""
+    return (now // FOLD + 1) * FOLD
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.control.api import NEVER, updated
 from agent.control.boot_time import BootShift
-from agent.control.spell import FOLD, Spell
+from agent.control.spell import Spell, next_fold
 
 __all__ = ["Standstill", "StandstillState", "watch"]
 
@@ -79,7 +79,7 @@ def watch(
     state, first = _moves(limits, state, level, now)
     state, second = _rises(limits, state, level, full, noise, now)
     goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
-    return state, min(first, second, (now // FOLD + 1) * FOLD if goes_on else NEVER)
+    return state, min(first, second, next_fold(now) if goes_on else NEVER)
 
 
 def _moves(limits: Standstill, state: StandstillState, level: float, now: float) -> tuple[StandstillState, float]:

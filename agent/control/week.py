@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.control.calendar import DAY, Calendar
 
-__all__ = ["Period", "Span", "Week"]
+__all__ = ["Period", "Span", "Week", "mode_at"]
 
 
 class Span(NamedTuple):
@@ -82,6 +82,24 @@ class Week:
 def _said(week: Week, day: date) -> tuple[Period, ...]:
     at = week.calendar.instant
     return tuple(Period(at(day, start), at(day, end), mode) for start, end, mode in week.spans(day))
+
+
+def mode_at(week: Week, now: datetime) -> tuple[str, float]:
+    """The mode that holds, and the seconds until its next change: two days if none comes before. Quick where it is
+    asked again and again, as each step of a control does."""
+    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    at = (now - hour).total_seconds()
+    for end, mode in _hours(week, hour):
+        if at < end:
+            return mode, end - at
+    raise AssertionError("the last period of two days ends after an hour")
+
+
+@lru_cache(maxsize=64)
+def _hours(week: Week, hour: datetime) -> tuple[tuple[float, str], ...]:
+    """The periods of two days and an hour: the end (s after `hour`) and the mode of each."""
+    found = week.periods(hour, hour + 2 * DAY + DAY / 24)
+    return tuple(((one.end - hour).total_seconds(), one.mode) for one in found)
 
 
 def _add(found: list[Period], start: datetime, end: datetime, mode: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent.control.api import Control
@@ -11,16 +12,22 @@ from agent.services.water import config
 from agent.services.water.control import OPEN, Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
+from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.meter import HOUR, PLAUSIBLE
+from agent.services.water.pump import DryRun, Pump
+from agent.services.water.rotation import APART, Rotation
 from agent.services.water.tank_level import Standstill
-from agent.services.water.tanks import DryRun, Outlet, Tank
+from agent.services.water.tanks import Group, Outlet, Tank
+from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff, TariffPoint
 from agent.services.water.valve import Valve
 from agent.site.build.counters import max_rate, point_dial
+from agent.site.build.defaults import ActuatorDefaults
 from agent.site.build.units import unit_of
 from agent.site.build.weeks import by_day, calendar
+from agent.site.language.values import DAYS, Window
 from agent.site.models.site import Site
 
-__all__ = ["controls", "opening_hours"]
+__all__ = ["actuator_defaults", "controls", "opening_hours", "tariff"]
 
 _DAY = 1440
 _CLOSED = "closed"
@@ -35,6 +42,15 @@ def controls(site: Site, water: config.Water) -> list[Control[Any]]:
     """Every water point and every tank."""
     points: list[Control[Any]] = [_point(site, name, point) for name, point in water.points.items()]
     return [*points, *(_tank(site, name, tank) for name, tank in water.tanks.items())]
+
+
+def actuator_defaults(water: config.Water) -> dict[str, ActuatorDefaults]:
+    """The pumps of a tank start one after the other."""
+    return {
+        pump.actuator: ActuatorDefaults(stagger=APART, stagger_group=f"tank {name}")
+        for name, tank in water.tanks.items()
+        for pump in tank.pumps or ()
+    }
 
 
 def opening_hours(site: Site, point: config.WaterPointConfig) -> Week | None:
@@ -128,12 +144,56 @@ def _valve(site: Site, name: str | None) -> Valve | None:
 
 
 def _tank(site: Site, name: str, tank: config.TankConfig) -> Tank:
+    group = None
+    if tank.pumps is not None:
+        names = tuple(pump.actuator for pump in tank.pumps)
+        group = Group(Rotation(names, tank.alternate, tank.standby_after), tank.both_below)
     return Tank(
-        name, tank.level, tank.pump, tank.start, tank.stop, tank.low, tank.high, _dry_run(site, tank.dry_run),
+        name, tank.level, _pumps(site, tank), tank.start, tank.stop, tank.low, tank.high,
         Standstill(tank.stuck_after, tank.max_fill),
         None if tank.outlet is None else Outlet(tank.outlet, *_flow(site, tank.outlet)),
-        _interval(site, tank.level),
+        _interval(site, tank.level), group, tariff(site, tank), _level_lost(site, tank.level_lost),
     )  # fmt: skip
+
+
+def _pumps(site: Site, tank: config.TankConfig) -> tuple[Pump, ...]:
+    shared = _dry_run(site, tank.dry_run)
+    if tank.pumps is None:
+        return (Pump(str(tank.pump), shared),)
+    return tuple(
+        Pump(
+            one.actuator, shared if one.dry_run is None else _dry_run(site, one.dry_run), one.thermal, one.maintenance,
+            one.rated_power,
+        )
+        for one in tank.pumps
+    )  # fmt: skip
+
+
+def tariff(site: Site, tank: config.TankConfig) -> Tariff | None:
+    """When the current is cheap, and the levels that hold then and otherwise. None: the tank has one tariff."""
+    found = tank.tariff
+    if found is None:
+        return None
+    cheap, otherwise = found.cheap, tank if found.otherwise is None else found.otherwise
+    by: Week | TariffPoint
+    if isinstance(cheap, config.CheapPointConfig):
+        by = TariffPoint(cheap.point, cheap.is_)
+    else:
+        by = _daily(site, cheap, CHEAP, OTHERWISE)
+    return Tariff(by, Limits(found.start, found.stop), Limits(otherwise.start, otherwise.stop))
+
+
+def _level_lost(site: Site, lost: config.LevelLostConfig | None) -> LevelLost | None:
+    if lost is None:
+        return None
+    hours = 60.0 * sum((end - start) % _DAY or _DAY for start, end in lost.fill)
+    return LevelLost(lost.after, _daily(site, lost.fill, FILL, "wait"), lost.at_most, min(lost.at_most, hours))
+
+
+def _daily(site: Site, windows: Sequence[Window], mode: str, default: str) -> Week:
+    """The same hours on every day."""
+    spans = tuple(Span(start, end if end > start else end + _DAY, mode) for start, end in sorted(windows))
+    return Week(calendar(site), default, (spans,) * len(DAYS))
 
 
 def _dry_run(site: Site, dry: config.DryRunConfig | None) -> DryRun | None:

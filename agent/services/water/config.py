@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from agent.site.language.base import Many, Model, Reference, Section
@@ -17,26 +17,30 @@ from agent.site.language.values import (
     Flow,
     FlowFor,
     Percent,
+    Power,
     TimeSpan,
     Unbroken,
     UnbrokenText,
     Volume,
     WindowText,
+    Written,
     plain,
 )
 
-__all__ = ["SECTION", "TankConfig", "Water", "WaterPointConfig"]
+__all__ = ["SECTION", "CheapPointConfig", "PumpConfig", "TankConfig", "Water", "WaterPointConfig"]
 
 spell(
     {
         "eau": "water", "vanne": "valve", "jour": "daily", "horaires": "opening_hours", "horaire": "opening_hours",
         "gel": "frost", "hors-gel": "frost", "hors gel": "frost", "fuite": "leak", "rinçage": "flush",
         "rincage": "flush", "niveau": "level", "pompe": "pump", "haut": "high", "bas": "low", "débit": "flow",
-        "debit": "flow", "vidange": "drain", "fenêtre": "window", "durée": "run",
+        "debit": "flow", "vidange": "drain", "fenêtre": "window", "durée": "run", "pompes": "pumps",
+        "alternance": "alternate", "secours": "standby_after", "tarif": "tariff", "heures creuses": "cheap",
+        "thermique": "thermal", "entretien": "maintenance",
     },
     {
         "fermer": "close", "fermer et verrouiller": "close_and_latch", "hors-gel": "frost", "hors gel": "frost",
-        "férié": "public_holiday", "ferie": "public_holiday",
+        "férié": "public_holiday", "ferie": "public_holiday", "heures": "hours", "démarrages": "starts",
     },
 )  # fmt: skip
 
@@ -137,11 +141,91 @@ class DryRunConfig(Model):
     """Dry runs in an hour; then the pump stays off until a `reset`."""
 
 
+class PumpConfig(Model):
+    """One of several pumps: its name alone, or with inputs of its own."""
+
+    actuator: Reference
+    thermal: Reference | None = None
+    """A contact that is on while the motor is too hot: the pump stops, and another takes over."""
+    maintenance: Reference | None = None
+    """A contact that is on while the pump is out of service: a switch at 0. A command `off` does the same."""
+    dry_run: DryRunConfig | None = None
+    """Its own flow; without it that of the tank's `dry_run`."""
+    rated_power: Power | None = None
+    """What it takes while it runs; `bocage simulate` tells the energy by tariff."""
+
+
+def _pump(value: Any) -> Any:
+    return {"actuator": value} if isinstance(value, str) else value
+
+
+PumpEntry = Annotated[PumpConfig, BeforeValidator(_pump, json_schema_input_type=Reference | PumpConfig)]
+
+
+class FillConfig(Model):
+    """The levels between which a tank is filled."""
+
+    start: Percent
+    stop: Percent
+
+
+def _tariff_value(value: Any) -> Any:
+    if value in ("on", "off"):
+        return value == "on"
+    if isinstance(value, bool | int | float) or (isinstance(value, str) and value.strip()):
+        return value
+    raise ValueError(f"{plain(value)} is no state; write a word such as HC, a number, on or off")
+
+
+class CheapPointConfig(Model):
+    """The point that says which tariff holds, and its value while the current is cheap."""
+
+    point: Reference
+    is_: Annotated[
+        str | float | bool, Written(_tariff_value, {"type": ["string", "number", "boolean"]}, "HC, a number, on or off")
+    ] = Field(alias="is")  # fmt: skip
+    """A word is compared in any case, without dots and spaces at its ends."""
+
+
+class TariffConfig(Model):
+    """Other levels while the current is cheap. Below `low` the price does not matter."""
+
+    cheap: Annotated[
+        Annotated[Many[WindowText], BeforeValidator(_hours), Field(min_length=1), Tag("hours")]
+        | Annotated[CheapPointConfig, Tag("point")],
+        Discriminator(lambda value: "point" if isinstance(value, dict | CheapPointConfig) else "hours"),
+    ]  # fmt: skip
+    """The hours in which the current is cheap, or a point: {point: linky.tariff, is: HC}."""
+    start: Percent
+    stop: Percent
+    otherwise: FillConfig | None = None
+    """At other hours, and while it is not known which tariff holds; without it the tank's own `start` and `stop`."""
+
+
+class LevelLostConfig(Model):
+    """Fills by the clock when the level is not known."""
+
+    after: Duration = 2 * 3600
+    """The time for which the level must have been lost."""
+    fill: Annotated[Many[WindowText], BeforeValidator(_hours), Field(min_length=1)]
+    at_most: TimeSpan
+    """The longest run of the pumps without a level, from noon to noon."""
+
+
 class TankConfig(Model):
-    """A tank that a pump fills."""
+    """A tank that pumps fill."""
 
     level: Reference
-    pump: Reference
+    pump: Reference | None = None
+    """Its only pump."""
+    pumps: Annotated[Many[PumpEntry], Field(min_length=1)] | None = None
+    """Its pumps: each has its turn, and takes over when another cannot run."""
+    alternate: Annotated[Literal["hours", "starts"], Choice("hours", "starts")] = "hours"
+    """Several pumps: the one with the fewest hours, or starts, has its turn."""
+    standby_after: TimeSpan = 60
+    """Several pumps: another takes over when the one on duty has not run for this long."""
+    both_below: Percent | None = None
+    """Several pumps: all of them run from this level up to `start`."""
     start: Percent = 40
     stop: Percent = 85
     low: Percent = 10
@@ -153,6 +237,8 @@ class TankConfig(Model):
     """A pump that ran for so long, without a move of the level by half a percent, stops; none: it never does."""
     max_fill: LimitText = 8 * 3600
     """A pump that ran for so long, without a rise of the level by 2 % net of its ripple, stops; none: it never does."""
+    tariff: TariffConfig | None = None
+    level_lost: LevelLostConfig | None = None
 
 
 class Water(Model):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
-from agent.services.water.config import TankConfig, Water, WaterPointConfig
+from agent.services.water.config import CheapPointConfig, TankConfig, Water, WaterPointConfig
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
@@ -164,13 +164,112 @@ def _check_tank(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
     if signal is not None and signal.unit not in ("%", ""):
         line = at.line("signals", tank.level)
         at.error((*keys, "level"), f"{tank.level} is in {signal.unit} (line {line}); the level of a tank is in %")
-    at.actuator((*keys, "pump"), tank.pump, name)
+    _check_pumps(at, keys, name, tank)
     if tank.dry_run is not None:
         at.measurement((*keys, "dry_run", "flow"), tank.dry_run.flow)
     if tank.outlet is not None:
         at.measurement((*keys, "outlet"), tank.outlet)
-    for low, high in pairwise(("low", "start", "stop", "high")):
-        below, above = getattr(tank, low), getattr(tank, high)
-        if below >= above and not (at.wrong(*keys, low) or at.wrong(*keys, high)):
-            key = low if at.written(*keys, low) else high
-            at.error((*keys, key), f"{low} {number(below)} % is not below {high} {number(above)} %")
+    _check_order(at, {key: ((*keys, key), getattr(tank, key)) for key in ("low", "start", "stop", "high")})
+    _check_tariff(at, keys, tank)
+    _check_both(at, keys, tank)
+
+
+Level = tuple[Keys, float]
+"""A limit of the level: its place and its value."""
+
+
+def _check_order(at: Checked, limits: Mapping[str, Level]) -> None:
+    """Limits of a level, the lowest first."""
+    for (low, (below_at, below)), (high, (above_at, above)) in pairwise(limits.items()):
+        if below >= above and not (at.wrong(*below_at) or at.wrong(*above_at)):
+            place = below_at if at.written(*below_at) else above_at
+            at.error(place, f"{low} {number(below)} % is not below {high} {number(above)} %")
+
+
+def _check_tariff(at: Checked, keys: Keys, tank: TankConfig) -> None:
+    """Whatever the price, it is filled above `low` and below `high`."""
+    tariff = tank.tariff
+    if tariff is None:
+        return
+    place: Keys = (*keys, "tariff")
+    cheap = tariff.cheap
+    if isinstance(cheap, CheapPointConfig):
+        where = (*place, "cheap", "point")
+        if not isinstance(cheap.is_, str):
+            at.measurement(where, cheap.point, contact=isinstance(cheap.is_, bool))
+        elif "." in cheap.point:
+            at.point(where, cheap.point)
+        else:
+            at.known(where, "signal", cheap.point, at.names("signals"))
+    ends = {"low": ((*keys, "low"), tank.low), "high": ((*keys, "high"), tank.high)}
+    for name, part, within in (("tariff", tariff, place), ("otherwise", tariff.otherwise, (*place, "otherwise"))):
+        if part is not None and not at.wrong(*within):
+            inner = {f"{name}.{key}": ((*within, key), getattr(part, key)) for key in ("start", "stop")}
+            _check_order(at, {"low": ends["low"], **inner, "high": ends["high"]})
+    other = tariff.otherwise
+    if other is not None and other.stop > tariff.stop:
+        line = at.line(*place, "stop")
+        text = f"otherwise.stop {number(other.stop)} % is above stop {number(tariff.stop)} % (line {line})"
+        at.warn((*place, "otherwise", "stop"), f"{text}: more is pumped while the current is dear")
+
+
+def _check_both(at: Checked, keys: Keys, tank: TankConfig) -> None:
+    """All pumps run from `both_below` up to `start`, whatever the tariff."""
+    if tank.both_below is None:
+        return
+    starts = {"start": tank.start}
+    if tank.tariff is not None:
+        other = tank.tariff.otherwise
+        starts = {"tariff.start": tank.tariff.start} | (starts if other is None else {"otherwise.start": other.start})
+    for name, start in starts.items():
+        if tank.both_below >= start:
+            text = f"both_below {number(tank.both_below)} % is not below {name} {number(start)} %"
+            at.error((*keys, "both_below"), text)
+
+
+def _check_pumps(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
+    if tank.pumps is None:
+        _check_pump(at, keys, name, tank)
+        return
+    if tank.pump is not None:
+        line = at.line(*keys, "pumps")
+        at.error((*keys, "pump"), f'"pumps" (line {line}) says already which pumps {name} has; write one of the two')
+    if len(tank.pumps) == 1:
+        for key in ("alternate", "both_below"):
+            if at.written(*keys, key):
+                at.error((*keys, key), f'"{key}" is for several pumps, and {name} has one', at_key=True)
+    named = _named(at)
+    for index, pump in enumerate(tank.pumps):
+        place: Keys = (*keys, "pumps", index)
+        where = (*place, "actuator") if at.written(*place, "actuator") else place
+        at.actuator(where, pump.actuator, name)
+        if pump.actuator in named:
+            line = at.line(*named[pump.actuator])
+            text = f"{pump.actuator} is also the name of a {named[pump.actuator][1].removesuffix('s')} (line {line})"
+            at.error(where, f"{text}: both would have the same points and alarms", "give one another name")
+        for key in ("thermal", "maintenance"):
+            if getattr(pump, key) is not None:
+                at.contact((*place, key), getattr(pump, key))
+        if pump.dry_run is not None:
+            at.measurement((*place, "dry_run", "flow"), pump.dry_run.flow)
+
+
+def _named(at: Checked) -> dict[str, tuple[str, str, str]]:
+    """The names under which services have points and alarms of their own, and where each stands."""
+    sections = (("lighting", "circuits"), ("water", "points"), ("water", "tanks"), ("heating", "zones"))
+    found: dict[str, tuple[str, str, str]] = {}
+    for section in sections:
+        entries = at.document.value(section)
+        found |= {name: (*section, name) for name in entries} if isinstance(entries, dict) else {}
+    return found
+
+
+def _check_pump(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
+    """One pump as it always was."""
+    if tank.pump is not None:
+        at.actuator((*keys, "pump"), tank.pump, name)
+    elif not (at.wrong(*keys, "pump") or at.has_wrong(*keys, "pumps")):
+        at.error(keys, f'"pump" is missing in {name}')
+    for key in ("alternate", "standby_after", "both_below"):
+        if at.written(*keys, key) and not at.has_wrong(*keys, "pumps"):
+            at.error((*keys, key), f'"{key}" is for several pumps; write "pumps: [p1, p2]" in {name}', at_key=True)

@@ -1,7 +1,7 @@
-"""A tank that a pump fills between two levels, never without a known level and never dry.
+"""A tank that one pump or several fill between two levels, never without a known level and never dry.
 
 Priorities: 15 fill or not; 5 off, while the level is not known, stands still or does not rise; 2 off, while the pump
-runs dry or the tank is full to the brim. A remote command may fill by hand, but not against the last two.
+may not run or the tank is full to the brim. A remote command may fill by hand, but not against the last two.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.noise import Noise, follow_noise
-from agent.model import Severity, Value
+from agent.model import Point, Severity, Value
 from agent.services.water.level import Level, believe
+from agent.services.water.level_lost import LevelLost, LostState, see_lost
+from agent.services.water.pump import Pump, PumpState, faults, flow_fault, held
+from agent.services.water.pump_group import (
+    pump_figures,
+    pump_points,
+    reset_pumps,
+    see_pumps,
+    shared_flow_faults,
+    tell_pumps,
+)
+from agent.services.water.rotation import Rotation, RotationState, rotate, runs
 from agent.services.water.tank_level import Standstill, StandstillState, watch
+from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff
 
-__all__ = ["DryRun", "Tank", "TankState"]
+__all__ = ["Group", "Outlet", "Tank", "TankState"]
 
 INTERLOCK, FAULT, SCHEDULE = 2, 5, 15
-HOUR = 3600.0
-REST = 300.0
-"""Seconds that a pump rests after it ran dry, before it tries again: the well fills up."""
 PATIENCE = 60.0
 """Seconds that a level may take to be read for the first time since the start."""
-DOUBT = 120.0
-"""Seconds for which a counter that may belong to another meter shows neither flow nor dry run. The verdict comes after
-a minute and the next reading. A counter that is doubted longer, or repeatedly without growth, counts as standing."""
 BAND = 2.0
 """Percent by which a level must come back before its alarm is over."""
 AWAY = 3600.0
@@ -36,25 +42,9 @@ AWAY = 3600.0
 
 SEVERITIES = {
     "level_low": Severity.MAJOR, "level_high": Severity.MAJOR, "level_fault": Severity.MAJOR,
-    "dry_run": Severity.CRITICAL, "sensor_fault": Severity.MINOR, "sensor_stuck": Severity.MAJOR,
-    "fill_too_long": Severity.MAJOR,
+    "level_lost": Severity.MAJOR, "dry_run": Severity.CRITICAL, "pumps_failed": Severity.CRITICAL,
+    "sensor_fault": Severity.MINOR, "sensor_stuck": Severity.MAJOR, "fill_too_long": Severity.MAJOR,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """The pump moves nothing if no flow comes for `no_flow` after `grace` from its start. Seconds.
-
-    `flow` is a flow (more than `least`, in its own unit, is one) or, with `counts`, a counter that must grow.
-    """
-
-    flow: str
-    grace: float = 15.0
-    no_flow: float = 30.0
-    latch_after: int = 3
-    """Times in an hour; then it stays off until the command `<name>.latch` reset."""
-    least: float = 0.0
-    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +57,35 @@ class Outlet:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Pumps that take turns, each with alarms, a latch and an account of its own. All of them run from `both_below`
+    (percent; None: never) up to where a fill begins."""
+
+    rotation: Rotation
+    both_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TankState:
     """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
 
+    pumps: tuple[PumpState, ...]
+    rotation: RotationState
     filling: bool = False
+    both: bool = False
+    """All pumps are wanted."""
     known: bool = False
     """There was a level since the start, or the time to wait for it is over."""
     awaited: float | None = None
     """Since when the first level is waited for; not kept."""
     low: bool = False
     high: bool = False
-    dry: bool = False
-    """The pump ran dry and has moved no water since."""
-    latched: bool = False
-    trips: tuple[float, ...] = ()
-    """When it ran dry, within the last hour."""
-    still: float | None = None
-    """Since when nothing flows; None: something does, or the flow is not known."""
-    count: float | None = None
-    """The last count of the flow's counter."""
-    doubted: float | None = None
-    """Since when it may be another meter's, as long as it has not grown; not kept."""
+    is_cheap: bool = False
+    """The current is cheap, as far as is known."""
     standing: StandstillState = field(default_factory=StandstillState)
+    tried: tuple[str, ...] = ()
+    """Pumps that ran for too long without a rise: the others are tried before all are stopped."""
+    lost: LostState = field(default_factory=LostState)
     outlet_count: float | None = None
     """The last count of the counter at the outlet, and when it last grew."""
     outlet_at: float | None = None
@@ -100,106 +97,172 @@ class TankState:
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
 
-    @property
-    def rests_until(self) -> float:
-        return self.trips[-1] + REST if self.trips else -NEVER
 
-
-_LOST = frozenset({"known", "awaited", "doubted", "restored"})
-"""Fields that are not kept."""
-_KEPT = tuple(key for key in TankState.__dataclass_fields__ if key not in _LOST | {"believed", "noise"})
-_NEWER = frozenset({"standing", "believed", "outlet_count", "outlet_at"})
+_PLAIN = ("filling", "low", "high", "anchor", "outlet_count", "outlet_at")
+"""Fields that are kept as they are."""
+_NEWER = frozenset({"outlet_count", "outlet_at"})
 """Fields that an earlier version did not keep."""
+_ONE_PUMP = ("dry", "latched", "trips", "still", "count")
+"""What is kept of a single pump stands beside the fields of its tank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tank:
-    """The control of one tank. Levels in percent: fills from `start` to `stop`, alarms at `low` and `high`."""
+    """The control of one tank. Levels in percent: fills from `start` to `stop`, alarms at `low` and `high`.
+
+    Without a `group` there is one pump, whose alarms and latch are the tank's.
+    """
 
     name: str
     level: str
-    pump: str
+    pumps: tuple[Pump, ...]
     start: float = 40.0
     stop: float = 85.0
     low: float = 10.0
     high: float = 95.0
-    dry_run: DryRun | None = None
     standstill: Standstill = field(default_factory=Standstill)
     outlet: Outlet | None = None
     interval: float = 10.0
     """Seconds between two readings of the level."""
+    group: Group | None = None
+    tariff: Tariff | None = None
+    level_lost: LevelLost | None = None
     inputs: frozenset[str] = field(init=False)
+    _rotation: Rotation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        flows = (one.flow for one in (self.dry_run, self.outlet) if one is not None)
-        object.__setattr__(self, "inputs", frozenset((self.level, self.pump, *flows)))
+        flows = (
+            None if self.outlet is None else self.outlet.flow,
+            None if self.tariff is None else self.tariff.point,
+        )  # fmt: skip
+        own = frozenset((self.level, *(one for one in flows if one is not None)))
+        object.__setattr__(self, "inputs", own.union(*(pump.inputs for pump in self.pumps)))
+        names = tuple(pump.actuator for pump in self.pumps)
+        object.__setattr__(self, "_rotation", Rotation(names) if self.group is None else self.group.rotation)
 
     # -- state -------------------------------------------------------------------------------------------------
 
     def initial(self) -> TankState:
-        return TankState()
+        return TankState((PumpState(),) * len(self.pumps), RotationState.of(self._rotation))
 
     def dump(self, state: TankState) -> dict[str, Any]:
-        kept = {key: getattr(state, key) for key in _KEPT} | {
-            "trips": list(state.trips), "raised": sorted(state.raised), "standing": state.standing.dump(),
-            "tremble": round(state.noise.size, 1),
+        kept = {key: getattr(state, key) for key in _PLAIN} | {
+            "raised": sorted(state.raised), "standing": state.standing.dump(), "tremble": round(state.noise.size, 1),
         }  # fmt: skip
+        pumps = {pump.actuator: one.dump() for pump, one in zip(self.pumps, state.pumps, strict=True)}
+        if self.group is None:
+            only = pumps[self.pumps[0].actuator]
+            kept |= {key: only[key] for key in _ONE_PUMP}
+        else:
+            rotation = state.rotation.dump(self._rotation)
+            kept |= {"pumps": pumps, "rotation": rotation, "both": state.both, "tried": list(state.tried)}
+        if self.tariff is not None:
+            kept["is_cheap"] = state.is_cheap
+        if self.level_lost is not None:
+            kept["lost"] = state.lost.dump()
         if state.believed.matters:  # else it is soon read again, and not worth a write to flash
             kept["believed"] = asdict(state.believed)
         return kept
 
     def load(self, kept: Mapping[str, Any]) -> TankState:
-        wanted = TankState.__dataclass_fields__.keys() - _LOST - {"noise"} - (_NEWER - kept.keys())
-        own = {key: kept[key] for key in wanted} | {
-            "standing": StandstillState.load(kept.get("standing")), "believed": Level(**kept.get("believed", {})),
-            "noise": Noise(kept.get("tremble", 0.0)),
-        }  # fmt: skip
-        trips, raised = tuple(map(float, kept["trips"])), frozenset(kept["raised"]) & SEVERITIES.keys()
-        known = "level_fault" in raised
-        state = TankState(**own | {"trips": trips, "raised": raised}, known=known, restored=True)
-        if self.dry_run is None:  # it left the file: nothing would clear the latch
-            state = replace(state, dry=False, latched=False, trips=())
-        return state
+        own = {key: kept[key] for key in _PLAIN if key in kept or key not in _NEWER}
+        raised = frozenset(kept["raised"]) & SEVERITIES.keys()
+        rotation = RotationState.load(self._rotation, kept.get("rotation"))
+        return TankState(
+            self._load_pumps(kept), rotation, **own, both=bool(kept.get("both")), known="level_fault" in raised,
+            is_cheap=bool(kept.get("is_cheap")), standing=StandstillState.load(kept.get("standing")),
+            tried=tuple(kept.get("tried", ())), lost=LostState.load(kept.get("lost") if self.level_lost else None),
+            believed=Level(**kept.get("believed", {})), noise=Noise(kept.get("tremble", 0.0)), raised=raised,
+            restored=True,
+        )  # fmt: skip
+
+    def _load_pumps(self, kept: Mapping[str, Any]) -> tuple[PumpState, ...]:
+        """By name; what an earlier site file kept of its only pump is the first one's."""
+        known = kept.get("pumps")
+        if known is None:
+            known = {self.pumps[0].actuator: {key: kept[key] for key in _ONE_PUMP} | {"raised": ()}}
+        return tuple(
+            PumpState.load(pump, known[pump.actuator]) if pump.actuator in known else PumpState() for pump in self.pumps
+        )
 
     @property
     def commands(self) -> Sequence[str]:
-        return (f"{self.name}.latch",)
+        own = () if self.group is None else (f"{pump.actuator}.latch" for pump in self.pumps)
+        return (f"{self.name}.latch", *own)
 
     def command(self, state: TankState, point: str, value: Value, _now: Now) -> TankState:
-        """`<name>.latch` takes "reset": the pump may run again."""
+        """`<name>.latch` takes "reset": all pumps may run again; `<pump>.latch` one."""
         check_reset(point, value)
-        return replace(state, latched=False, dry=False, trips=(), standing=StandstillState())
+        is_all = point == f"{self.name}.latch"
+        chosen = [is_all or point == f"{pump.actuator}.latch" for pump in self.pumps]
+        pumps, rotation = reset_pumps(state.pumps, state.rotation, chosen)
+        state = replace(state, pumps=pumps, rotation=rotation)
+        return replace(state, standing=StandstillState(), tried=()) if is_all else state
 
     def mark(self, state: TankState) -> object:
-        """The dry runs, which are counted over an hour, and why the pump was stopped."""
-        return state.trips, state.standing.stops
+        """The trips, which are counted over an hour, why the pump was stopped, and what was filled without a level."""
+        return tuple(one.trips for one in state.pumps), state.standing.stops, state.tried, state.lost.pumped.seconds
+
+    # -- account -----------------------------------------------------------------------------------------------
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The run-hours and starts of each pump of a group."""
+        return [] if self.group is None else pump_points(self._rotation.pumps)
+
+    def figures(self, state: TankState) -> Mapping[str, float]:
+        return {} if self.group is None else pump_figures(self._rotation.pumps, state.rotation.records)
+
+    def tariffs(self, state: TankState) -> Mapping[str, str]:
+        """The tariff at which each pump runs now; empty without one."""
+        if self.tariff is None:
+            return {}
+        return dict.fromkeys((pump.actuator for pump in self.pumps), CHEAP if state.is_cheap else OTHERWISE)
 
     # -- step --------------------------------------------------------------------------------------------------
 
     def step(self, state: TankState, view: View, now: Now) -> Step[TankState]:
         if state.restored:
-            by = BootShift.from_anchor(state.anchor, now)
-            trips = tuple(by.past(trip) for trip in state.trips)
-            state = replace(
-                state, restored=False, trips=trips, still=by.optional(state.still),
-                outlet_at=by.optional(state.outlet_at), standing=state.standing.shifted(by),
-                believed=state.believed.shifted(by),
-            )  # fmt: skip
+            state = _shifted(state, now)
         state = updated(state, anchor=boot_anchor(state.anchor, now))
         level = good(view, self.level)
         read_at = view.points[self.level].at if level is not None else 0.0
-        believed, third = believe(state.believed, level, read_at, self.interval, now.monotonic)
+        believed, doubt_ends = believe(state.believed, level, read_at, self.interval, now.monotonic)
         state = updated(state, believed=believed)
         level = None if level is None else believed.value
-        state, first = self._see_level(state, view, level, now.monotonic)
-        state, second = self._see_flow(state, view, now.monotonic)
-        state, fourth = self._see_standstill(state, view, level, now.monotonic)
-        standing = self._standing(state, view, level)
+        dues = [doubt_ends]
+        state, limits, due = self._see_tariff(state, view, now)
+        dues.append(due)
+        state, due = self._see_level(state, view, level, limits, now.monotonic)
+        dues.append(due)
+        pumps, due = see_pumps(self.pumps, state.pumps, view, now.monotonic)
+        state = updated(state, pumps=pumps)
+        dues.append(due)
+        state, due = self._see_standstill(state, view, level, limits.stop, now.monotonic)
+        dues.append(due)
+        state, fills_blind, due = self._see_lost(state, view, level, now)
+        dues.append(due)
+        state, due = self._put_on_duty(state, view, level, fills_blind, now.monotonic)
+        dues.append(due)
+        standing = self._standing(state, view, level, now.monotonic)
         raised, happenings = alarm_changes(self.name, state.raised, standing, SEVERITIES)
-        wishes = self._wishes(state, view, level, now.monotonic)
-        return Step(updated(state, raised=raised), wishes, happenings, min(first, second, third, fourth))
+        state = updated(state, raised=raised)
+        if self.group is not None:
+            pumps, news = tell_pumps(self.pumps, state.pumps, state.rotation.records, view, now.monotonic)
+            state, happenings = updated(state, pumps=pumps), [*happenings, *news]
+        wishes = self._wishes(state, view, level, fills_blind, now.monotonic)
+        return Step(state, wishes, happenings, min(dues))
 
-    def _see_level(self, state: TankState, view: View, level: float | None, now: float) -> tuple[TankState, float]:
+    def _see_tariff(self, state: TankState, view: View, now: Now) -> tuple[TankState, Limits, float]:
+        """The levels between which it is filled now."""
+        if self.tariff is None:
+            return state, Limits(self.start, self.stop), NEVER
+        is_cheap, due = self.tariff.is_cheap(state.is_cheap, view, now)
+        return updated(state, is_cheap=is_cheap), self.tariff.limits(is_cheap), due
+
+    def _see_level(
+        self, state: TankState, view: View, level: float | None, limits: Limits, now: float
+    ) -> tuple[TankState, float]:
         if level is None and state.believed.doubted is not None:
             return state, NEVER  # a first level that is waited for once more
         if level is None:
@@ -208,40 +271,43 @@ class Tank:
             awaited = now if state.awaited is None else state.awaited
             late = now >= awaited + PATIENCE
             return updated(state, awaited=awaited, known=late), NEVER if late else awaited + PATIENCE
-        filling = level <= self.start or (state.filling and level < self.stop)
+        start, stop = limits
+        filling = level <= start or (state.filling and level < stop)
+        both_below = None if self.group is None else self.group.both_below
+        both = both_below is not None and (level <= both_below or (state.both and level < start))
         low = level <= self.low or (state.low and level < self.low + BAND)
         high = level >= self.high or (state.high and level > self.high - BAND)
-        return updated(state, known=True, filling=filling, low=low, high=high), NEVER
+        return updated(state, known=True, filling=filling, both=both, low=low, high=high), NEVER
 
-    def _see_flow(self, state: TankState, view: View, now: float) -> tuple[TankState, float]:
-        """Count the time without flow. An unknown flow stops no pump: the count starts again."""
-        dry = self.dry_run
-        if dry is None:
-            return state, NEVER
-        state, flows = _flows(dry, state, view, now)
-        since = _running_since(view, self.pump)
-        due = NEVER
-        if since is not None and flows:
-            due = since + dry.grace
-            state = updated(state, dry=state.dry and now < due)
-        if since is not None and flows is not None and state.still is not None:
-            due = max(since + dry.grace, state.still, state.rests_until) + dry.no_flow
-            if now >= due:
-                trips = (*(trip for trip in state.trips if trip > now - HOUR), now)
-                latched = state.latched or len(trips) >= dry.latch_after
-                state = updated(state, dry=True, trips=trips, latched=latched)
-        decided = NEVER if state.doubted is None else state.doubted + DOUBT
-        return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
+    def _goes(self, view: View) -> bool:
+        """Whether a pump runs."""
+        return any(runs(view.outputs.get(pump.actuator)) for pump in self.pumps)
 
     def _see_standstill(
-        self, state: TankState, view: View, level: float | None, now: float
+        self, state: TankState, view: View, level: float | None, full: float, now: float
     ) -> tuple[TankState, float]:
-        """Whether the level moves while the pump runs, or while something flows out."""
+        """Whether the level moves while a pump runs, or while something flows out."""
         state, flows, changes = self._see_outlet(state, view, now)
-        runs = _running_since(view, self.pump) is not None
+        going = self._goes(view)
         noise = state.noise if level is None else follow_noise(state.noise, level, now)
-        standing, due = watch(self.standstill, state.standing, level, self.stop, noise.size, runs, flows, now)
-        return updated(state, standing=standing, noise=noise), min(due, changes)
+        standing, due = watch(self.standstill, state.standing, level, full, noise.size, going, flows, now)
+        state = updated(state, standing=standing, noise=noise)
+        if self.group is not None and (standing.too_long or state.tried):
+            state = self._try_another(state, now)
+        return state, min(due, changes)
+
+    def _try_another(self, state: TankState, now: float) -> TankState:
+        """A pump that does not raise the level may be worn: before all are stopped, each of the others has its time."""
+        if not state.standing.too_long:
+            return updated(state, tried=())
+        if state.standing.held is None:
+            return state
+        tried = (*state.tried, *(name for name in state.rotation.duty if name not in state.tried))
+        held_off = {pump.actuator for pump, one in zip(self.pumps, state.pumps, strict=True) if held(one, now)}
+        if not set(self._rotation.pumps) - held_off - set(tried):
+            return updated(state, tried=tried)
+        standing = replace(state.standing, held=None, fill=state.standing.fill.reset(now))
+        return replace(state, standing=standing, tried=tried)
 
     def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
         """Whether something flows out, and until when that is known."""
@@ -258,25 +324,78 @@ class Tank:
             return state, False, NEVER
         return state, True, state.outlet_at + AWAY
 
-    def _wishes(self, state: TankState, view: View, level: float | None, now: float) -> list[Wish]:
-        fills, cause = state.filling, "filling" if state.filling else "full enough"
-        if level is None:
-            pump = view.outputs.get(self.pump)
-            fills = fills and not state.known and pump is not None and bool(pump.value)
-            cause = "as it was, the level is awaited" if fills else "no level"
-        wishes = [Wish(self.pump, SCHEDULE, fills, cause)]
-        if level is None and state.known:
-            wishes.append(Wish(self.pump, FAULT, False, "level fault"))
-        elif state.standing.stops:
-            wishes.append(Wish(self.pump, FAULT, False, state.standing.stops))
-        stops = {"dry run, latched": state.latched, "dry run": now < state.rests_until, "level high": state.high}
-        held = next((why for why, holds in stops.items() if holds), None)
-        return wishes if held is None else [*wishes, Wish(self.pump, INTERLOCK, False, held)]
+    def _see_lost(self, state: TankState, view: View, level: float | None, now: Now) -> tuple[TankState, bool, float]:
+        """Whether it is to be filled without a level. One that stands still is none; one that says full is believed."""
+        if self.level_lost is None:
+            return state, False, NEVER
+        if level is None and not state.known:
+            return state, False, NEVER
+        is_known = level is not None and not state.standing.stuck
+        lost, fills, due = see_lost(self.level_lost, state.lost, is_known, self._goes(view), now)
+        return updated(state, lost=lost), fills and not (level is not None and state.high), due
 
-    def _standing(self, state: TankState, view: View, level: float | None) -> dict[str, dict[str, Any] | None]:
+    def _put_on_duty(
+        self, state: TankState, view: View, level: float | None, fills_blind: bool, now: float
+    ) -> tuple[TankState, float]:
+        """Which pumps of a group run."""
+        if self.group is None:
+            return state, NEVER
+        out = {pump.actuator for pump, one in zip(self.pumps, state.pumps, strict=True) if held(one, now)}
+        if state.tried and not set(self._rotation.pumps) <= out.union(state.tried):
+            out |= set(state.tried)
+        wanted = self._wanted(state, view, level, fills_blind)
+        rotation, due = rotate(self._rotation, state.rotation, view, wanted, out, now)
+        return updated(state, rotation=rotation), due
+
+    def _wanted(self, state: TankState, view: View, level: float | None, fills_blind: bool) -> int:
+        """The number of pumps that are to run."""
+        if fills_blind:
+            return 1
+        if level is None:  # those that run, while the first level is awaited
+            return 0 if state.known else sum(runs(view.outputs.get(pump.actuator)) for pump in self.pumps)
+        if state.standing.stops or state.high or not state.filling:
+            return 0
+        return len(self.pumps) if state.both else 1
+
+    # -- wishes and alarms -------------------------------------------------------------------------------------
+
+    def _wishes(self, state: TankState, view: View, level: float | None, fills_blind: bool, now: float) -> list[Wish]:
+        fault = ""
+        if not fills_blind:
+            fault = "level fault" if level is None and state.known else state.standing.stops
+        full = "level high" if state.high and not fills_blind else ""
+        wishes = []
+        for pump, one in zip(self.pumps, state.pumps, strict=True):
+            wishes.append(Wish(pump.actuator, SCHEDULE, *self._wish(state, view, level, pump, fills_blind)))
+            if fault:
+                wishes.append(Wish(pump.actuator, FAULT, False, fault))
+            if why := held(one, now) or full:
+                wishes.append(Wish(pump.actuator, INTERLOCK, False, why))
+        return wishes
+
+    def _wish(
+        self, state: TankState, view: View, level: float | None, pump: Pump, fills_blind: bool
+    ) -> tuple[bool, str]:
+        """Whether this pump is to fill, and why."""
+        fills, cause = state.filling, "filling" if state.filling else "full enough"
+        if fills_blind:
+            fills, cause = True, "filling without a level"
+        elif level is None:
+            output = view.outputs.get(pump.actuator)
+            fills = fills and not state.known and output is not None and bool(output.value)
+            cause = "as it was, the level is awaited" if fills else "no level"
+        if self.group is not None and fills and pump.actuator not in state.rotation.duty:
+            return False, "another pump fills" if state.rotation.duty else "no pump may run"
+        return fills, cause
+
+    def _standing(
+        self, state: TankState, view: View, level: float | None, now: float
+    ) -> dict[str, dict[str, Any] | None]:
         found: dict[str, dict[str, Any] | None] = {}
         if level is None and state.known:
             found["level_fault"] = None
+        if state.lost.blind:
+            found["level_lost"] = {"signal": self.level}
         if state.low:
             found["level_low"] = {"level": level}
         if state.high:
@@ -285,35 +404,20 @@ class Tank:
             found["sensor_stuck"] = {"signal": self.level, "level": level}
         if state.standing.too_long:
             found["fill_too_long"] = {"level": level}
-        if state.dry or state.latched:
-            found["dry_run"] = {"latched": state.latched}
-        flow = None if self.dry_run is None else self.dry_run.flow
-        awaited = flow is not None and flow not in view.points and "sensor_fault" not in state.raised
-        if flow is not None and good(view, flow) is None and not awaited:
-            found["sensor_fault"] = {"signal": flow, "reason": "the pump runs without protection against a dry run"}
-        return found
+        if self.group is None:
+            pump, one = self.pumps[0], state.pumps[0]
+            return found | faults(pump, one, view, now) | flow_fault(pump, state.raised, view)
+        idle = state.rotation.idle_since
+        if idle is not None and now >= idle + self._rotation.standby_after:
+            found["pumps_failed"] = {"pumps": list(self._rotation.pumps)}
+        return found | shared_flow_faults(self.pumps, state.raised, view)
 
 
-def _running_since(view: View, pump: str) -> float | None:
-    """When the pump started; None: it does not run, as far as is known."""
-    output = view.outputs.get(pump)
-    return output.since if output is not None and output.value and output.feedback is not False else None
-
-
-def _flows(dry: DryRun, state: TankState, view: View, now: float) -> tuple[TankState, bool | None]:
-    """Whether something flows; None: not known. A sensor without a reading since the start is waited for."""
-    value = good(view, dry.flow)
-    if value is None:
-        return (updated(state, still=None) if dry.flow in view.points else state), None
-    if dry.counts:
-        grown = value != state.count
-        if grown:
-            state = updated(state, doubted=None)
-        elif view.points[dry.flow].doubted:
-            state = updated(state, doubted=now if state.doubted is None else state.doubted)
-            if state.doubted is not None and now < state.doubted + DOUBT:
-                return updated(state, still=None), None
-        return (updated(state, count=value, still=now) if grown or state.still is None else state), grown
-    flows = value > dry.least
-    still = None if flows else now if state.still is None else state.still
-    return updated(state, still=still), flows
+def _shifted(state: TankState, now: Now) -> TankState:
+    """The times of an earlier boot in this one."""
+    by = BootShift.from_anchor(state.anchor, now)
+    return replace(
+        state, restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
+        rotation=state.rotation.shifted(by), outlet_at=by.optional(state.outlet_at),
+        standing=state.standing.shifted(by), lost=state.lost.shifted(by), believed=state.believed.shifted(by),
+    )  # fmt: skip

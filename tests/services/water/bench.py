@@ -27,6 +27,8 @@ class Bench:
         self.points: dict[str, Input] = {}
         self.rest = dict(outputs)
         self.overrides: dict[str, Value] = {}
+        self.broken: set[str] = set()
+        """Actuators that do not go on."""
         self.outputs = {name: Output(value, 16, "", float("-inf"), None) for name, value in outputs.items()}
         self.wishes: list[Wish] = []
         self.events: list[tuple[float, str, str]] = []
@@ -129,12 +131,13 @@ class Bench:
 
     def _apply(self) -> bool:
         moved = False
-        for name, before in self.outputs.items():
+        for name, before in list(self.outputs.items()):
             slots = {wish.priority: (wish.value, wish.cause) for wish in self.wishes if wish.actuator == name}
             if self.overrides.get(name) is not None:
                 slots[8] = (self.overrides[name], "command")
             priority = min(slots, default=16)
             value, cause = slots.get(priority, (self.rest[name], ""))
+            value = False if name in self.broken else value
             since = self.now.monotonic if value != before.value else before.since
             after = Output(value, priority, cause, since, before.feedback)
             if after != before:

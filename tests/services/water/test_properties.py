@@ -14,7 +14,8 @@ from agent.model import Quality
 from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
-from agent.services.water.tanks import DryRun, Tank
+from agent.services.water.pump import DryRun, Pump
+from agent.services.water.tanks import Tank
 from agent.services.water.valve import Valve
 from tests.services.water.bench import Bench
 
@@ -34,7 +35,7 @@ FOUNTAIN = WaterPoint(
     flush=Flush(20 * H, 180.0),
     tamper="door",
 )
-TANK = Tank("reservoir", "level", "well", dry_run=DryRun("flow"))
+TANK = Tank("reservoir", "level", (Pump("well", DryRun("flow")),))
 MONTHS = st.sampled_from(["2026-01-15T12:00:00", "2026-03-31T20:00:00", "2026-07-01T05:00:00", "2026-10-25T00:00:00"])
 QUALITY = st.sampled_from([Quality.GOOD, Quality.GOOD, Quality.STALE, Quality.BAD])
 WAIT = st.tuples(st.just("wait"), st.sampled_from([1.0, 10.0, 19.9, 20.0, 30.0, 60.0, 600.0, 3600.0, 7 * H]))
@@ -187,7 +188,7 @@ def test_a_level_that_is_not_good_never_runs_the_pump(actions: list[tuple[Any, .
                 play(one, action)
         if one.points["level"].quality is not Quality.GOOD:
             assert one.value("well") is False
-        if one.state.latched:
+        if one.state.pumps[0].latched:
             assert one.value("well") is False
 
 

@@ -11,13 +11,20 @@ import pytest
 
 from agent.model import Quality
 from agent.services.water import build
+from agent.services.water.pump import DryRun, Pump
 from agent.services.water.tank_level import Standstill
-from agent.services.water.tanks import DryRun, Outlet, Tank
+from agent.services.water.tanks import Outlet, Tank
 from agent.site.loader import load
 from tests.services.water.bench import Bench
 
-RESERVOIR = Tank("reservoir", "level", "well")
-DRY = replace(RESERVOIR, dry_run=DryRun("flow", least=0.2))
+RESERVOIR = Tank("reservoir", "level", (Pump("well"),))
+
+
+def protected(dry: DryRun) -> Tank:
+    return replace(RESERVOIR, pumps=(Pump("well", dry),))
+
+
+DRY = protected(DryRun("flow", least=0.2))
 SITE = Path(__file__).parents[2] / "cases" / "saint-seine.yaml"
 
 
@@ -88,7 +95,7 @@ def test_dry_run_after_grace_and_half_a_minute_without_flow() -> None:
     one.until(2000)
     trips = [45.0, 45 + 345.0, 45 + 2 * 345.0]
     assert [at for at, _, value, priority in one.edges if value is False and priority == 2] == trips
-    assert one.value("well") is False and one.state.latched
+    assert one.value("well") is False and one.state.pumps[0].latched
     assert one.of("dry_run") == [(45.0, "alarm")]
 
 
@@ -110,9 +117,9 @@ def test_the_latch_outlives_restart_reboot_and_command_until_it_is_reset() -> No
 
 
 def test_three_dry_runs_in_more_than_an_hour_do_not_latch() -> None:
-    one = bench(replace(DRY, dry_run=DryRun("flow", no_flow=1600.0)), 30, flow=0.0)
+    one = bench(protected(DryRun("flow", no_flow=1600.0)), 30, flow=0.0)
     one.until(3 * 3600)
-    assert len(one.state.trips) == 2 and not one.state.latched
+    assert len(one.state.pumps[0].trips) == 2 and not one.state.pumps[0].latched
 
 
 def test_a_pump_that_moves_water_again_is_no_longer_dry() -> None:
@@ -146,7 +153,7 @@ def test_a_lost_flow_sensor_stops_no_pump_and_is_told(quality: Quality) -> None:
 
 
 def test_a_counter_as_flow_must_grow() -> None:
-    one = bench(replace(DRY, dry_run=DryRun("flow", counts=True)), 30, flow=100)
+    one = bench(protected(DryRun("flow", counts=True)), 30, flow=100)
     for at in range(5, 200, 10):
         one.plan(at, "flow", 100 + at)
     one.until(1000)
@@ -154,7 +161,7 @@ def test_a_counter_as_flow_must_grow() -> None:
 
 
 def test_a_counter_that_may_be_another_meters_shows_no_dry_run_for_two_minutes() -> None:
-    one = bench(replace(DRY, dry_run=DryRun("flow", counts=True)), 30, flow=100)
+    one = bench(protected(DryRun("flow", counts=True)), 30, flow=100)
     for at in range(5, 100, 10):
         one.plan(at, "flow", 100 + at)
     one.until(100)
@@ -171,7 +178,7 @@ def test_a_counter_that_may_be_another_meters_shows_no_dry_run_for_two_minutes()
 
 
 def test_a_counter_that_is_doubted_for_long_still_protects() -> None:
-    one = bench(replace(DRY, dry_run=DryRun("flow", counts=True)), 30, flow=100)
+    one = bench(protected(DryRun("flow", counts=True)), 30, flow=100)
     one.until(20)
     for at in range(20, 400, 10):
         one.until(at)
@@ -207,7 +214,7 @@ def test_a_restart_lets_a_running_pump_run_for_a_minute_and_starts_none() -> Non
 
 def test_the_site_file_says_it_all() -> None:
     assert controls(load(SITE))[1] == Tank(
-        "reservoir", "tank-level", "well", dry_run=DryRun("pump-flow", least=0.2), interval=1.0
+        "reservoir", "tank-level", (Pump("well", DryRun("pump-flow", least=0.2)),), interval=1.0
     )
 
 

@@ -1,0 +1,97 @@
+"""What the pumps of a tank or a lift station have in common: their faults, alarms, latches and accounts. Pure.
+
+The states are `PumpState`, and the records those of the rotation, both in the order of the pumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent.control.alarm_state import alarm_changes
+from agent.control.api import NEVER, Happening, View, updated
+from agent.model import Kind, Point
+from agent.services.water.pump import PUMP_SEVERITIES, Pump, PumpState, faults, flow_fault, see_pump
+from agent.services.water.rotation import PumpRecord, RotationState, runs
+
+__all__ = ["pump_figures", "pump_points", "reset_pumps", "see_pumps", "shared_flow_faults", "tell_pumps"]
+
+
+def see_pumps(
+    pumps: Sequence[Pump], states: Sequence[PumpState], view: View, now: float
+) -> tuple[tuple[PumpState, ...], float]:
+    """What keeps each pump from running, and when to look again. The flow of two pumps that run on one meter is not
+    known of either."""
+    going = [pump for pump in pumps if runs(view.outputs.get(pump.actuator))] if len(pumps) > 1 else []
+    found, dues = [], [NEVER]
+    for pump, before in zip(pumps, states, strict=True):
+        alone = not any(_shares(pump, other) for other in going if other is not pump)
+        one, due = see_pump(pump, before, view, alone, now)
+        found.append(one)
+        dues.append(due)
+    return tuple(found), min(dues)
+
+
+def tell_pumps(
+    pumps: Sequence[Pump], states: Sequence[PumpState], records: Sequence[PumpRecord], view: View, now: float
+) -> tuple[tuple[PumpState, ...], list[Happening]]:
+    """The alarms of each pump, under its own name."""
+    found, happenings = [], []
+    for pump, one, record in zip(pumps, states, records, strict=True):
+        standing = faults(pump, one, view, now)
+        if not _is_shared(pump, pumps):
+            standing |= flow_fault(pump, one.raised, view)
+        if record.failed is not None:
+            standing["pump_failed"] = {"reason": "it does not run"}
+        raised, news = alarm_changes(pump.actuator, one.raised, standing, PUMP_SEVERITIES)
+        happenings += news
+        found.append(updated(one, raised=raised))
+    return tuple(found), happenings
+
+
+def shared_flow_faults(
+    pumps: Sequence[Pump], raised: frozenset[str], view: View
+) -> dict[str, dict[str, Any] | None]:  # fmt: skip
+    """The alarm of a flow that several pumps have, of those that were `raised` before: the group tells it once."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for pump in pumps:
+        if _is_shared(pump, pumps):
+            found |= flow_fault(pump, raised, view)
+    return found
+
+
+def reset_pumps(
+    states: Sequence[PumpState], rotation: RotationState, chosen: Sequence[bool]
+) -> tuple[tuple[PumpState, ...], RotationState]:
+    """The chosen pumps may run again, and count as well."""
+    pumps = tuple(one.reset if meant else one for one, meant in zip(states, chosen, strict=True))
+    records = tuple(
+        replace(one, failed=None) if meant else one for one, meant in zip(rotation.records, chosen, strict=True)
+    )
+    return pumps, replace(rotation, records=records)
+
+
+def pump_points(names: Sequence[str]) -> list[Point]:
+    """`<pump>.run_hours` (h) and `<pump>.starts` of each pump."""
+    units = {"run_hours": "h", "starts": ""}
+    return [Point(f"{name}.{what}", name, unit, Kind.COUNTER) for name in names for what, unit in units.items()]
+
+
+def pump_figures(names: Sequence[str], records: Sequence[PumpRecord]) -> Mapping[str, float]:
+    """To 0.01 h; the run that goes on counts every ten minutes."""
+    found: dict[str, float] = {}
+    for name, record in zip(names, records, strict=True):
+        found[f"{name}.run_hours"] = round(record.run.seconds / 3600, 2)
+        found[f"{name}.starts"] = record.starts
+    return found
+
+
+def _is_shared(pump: Pump, pumps: Sequence[Pump]) -> bool:
+    """Whether another pump has the same flow."""
+    return any(_shares(pump, other) for other in pumps if other is not pump)
+
+
+def _shares(pump: Pump, other: Pump) -> bool:
+    """Whether two pumps have one flow."""
+    return pump.dry_run is not None and other.dry_run is not None and pump.dry_run.flow == other.dry_run.flow

@@ -108,13 +108,18 @@ def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
     for name, total in found["totals"].items():
         final = found["final"]["outputs"].get(name, {})
         told = f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
-        print(shown(f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, {told}"))
+        print(shown(f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, {_energy(total)}{told}"))
     for alarm in found["final"]["alarms"]:
         since = local_text(alarm["since"], zone)
         said = f"{alarm['severity']} {alarm['code']} {alarm['subject']}"
         print(shown(f"open: {said} since {since or TIME_UNKNOWN}"))
     if any(alarm["since"] is None for alarm in found["final"]["alarms"]):
         print("time unknown: the scenario says so (clock: untrusted, or the fault untrusted: clock)", file=sys.stderr)
+
+
+def _energy(total: Mapping[str, Any]) -> str:
+    """What an output took at each tariff, where that is known."""
+    return "".join(f"{kwh:.2f} kWh {tariff}, " for tariff, kwh in total.get("kwh", {}).items())
 
 
 def _edge(one: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Metered", "Now",
-    "Output", "Step", "Telling", "View", "Wish", "check_reset", "good", "updated",
+    "Output", "Priced", "Step", "Telling", "View", "Wish", "Worded", "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -191,6 +191,27 @@ class Counting(Protocol):
 
     def mark(self, state: Any) -> object:
         """When this changes, the state is written to flash at once."""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A control whose outputs take current at one tariff or another."""
+
+    @property
+    def powers(self) -> Mapping[str, float]:
+        """W of each output while it is on, by actuator; empty: there is one tariff, or no power is known."""
+
+    def tariff_now(self, state: Any) -> str:
+        """The tariff that holds, as far as is known."""
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A control that reads words at some of its inputs, such as the name of a tariff."""
+
+    @property
+    def words(self) -> frozenset[str]:
+        """These inputs."""
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ from agent.control.api import (
     Metered,
     Now,
     Output,
+    Priced,
     Step,
     View,
     Wish,
@@ -81,6 +82,7 @@ class _Rule:
         self.factual = control if isinstance(control, Factual) else None
         self.counting = control if isinstance(control, Counting) else None
         self.metered = control if isinstance(control, Metered) else None
+        self.priced = control if isinstance(control, Priced) and control.powers else None
         self.state: Any = None
         self.due = 0.0
         self.kept: Any = None
@@ -206,6 +208,11 @@ class Engine:
         """Outputs may have moved, or the time."""
         self._moved = True
         self._wake.set()
+
+    def tariffs(self) -> dict[str, str]:
+        """The tariff at which each output takes its current, by actuator, where a control knows it."""
+        priced = ((rule.priced, rule.state) for rule in self._rules if rule.priced is not None)
+        return {name: one.tariff_now(state) for one, state in priced for name in one.powers}
 
     def hurry(self) -> None:
         """Step every control at the next turn, although nothing asks for it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from agent.control.api import Priced
 from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
@@ -31,6 +33,15 @@ class Plant:
         self._on_s = dict.fromkeys(self._actuators, 0.0)
         self._starts = dict.fromkeys(self._actuators, 0)
         self._since = dict.fromkeys(self._actuators, 0.0)
+        self._powers = {
+            name: power
+            for control in settings.controls
+            if isinstance(control, Priced)
+            for name, power in control.powers.items()
+        }
+        """W of the outputs that take current at one tariff or another."""
+        self._tariffs: dict[str, str] = {}
+        self._joules: dict[str, dict[str, float]] = {name: {} for name in self._powers}
         self.welded: set[str] = set()
         self.dead: dict[str, float] = {}
         """Devices that do not answer, and since when."""
@@ -205,9 +216,23 @@ class Plant:
 
     # -- totals ------------------------------------------------------------------------------------------------
 
-    def totals(self) -> Mapping[str, Mapping[str, float]]:
+    def price(self, tariffs: Mapping[str, str]) -> None:
+        """From now on the outputs take their current at these tariffs, by actuator."""
+        if tariffs == self._tariffs:
+            return
+        for name in tariffs:
+            self._count(self._actuators[name], self._values[self._actuators[name].output])
+        self._tariffs = dict(tariffs)
+
+    def totals(self) -> Mapping[str, Mapping[str, Any]]:
         for spec in self._actuators.values():
             self._count(spec, self._values[spec.output])
+        found = self._switchings()
+        for name, joules in self._joules.items():
+            found[name]["kwh"] = {tariff: round(amount / 3.6e6, 3) for tariff, amount in sorted(joules.items())}
+        return found
+
+    def _switchings(self) -> dict[str, dict[str, Any]]:
         return {name: {"on_s": round(self._on_s[name], 3), "starts": self._starts[name]} for name in self._actuators}
 
     def _move(self, output: str, value: Value) -> None:
@@ -221,6 +246,9 @@ class Plant:
         now, before = self._clock.elapsed(), self._values[spec.output]
         if before:
             self._on_s[spec.name] += now - self._since[spec.name]
+            if spec.name in self._tariffs:
+                joules, tariff = self._joules[spec.name], self._tariffs[spec.name]
+                joules[tariff] = joules.get(tariff, 0.0) + self._powers[spec.name] * (now - self._since[spec.name])
         elif value:
             self._starts[spec.name] += 1
         self._since[spec.name] = now

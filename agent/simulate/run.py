@@ -211,6 +211,7 @@ class Simulation:
         if now % self._stride < MOMENT:
             self._engine.hurry()
         await self._engine.look()
+        self._plant.price(self._engine.tariffs())
 
     def _publish(self) -> None:
         now = self._loop.time()
@@ -259,6 +260,7 @@ class Simulation:
         self._publish()
         self._show_all()
         await self._engine.look()
+        self._plant.price(self._engine.tariffs())
         self._deliver()
 
     async def _die(self) -> None:

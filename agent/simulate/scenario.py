@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from agent.control.api import Commanded
+from agent.control.api import Commanded, Worded
 from agent.lib.suggestion import did_you_mean
 from agent.model import Value
 from agent.site.build import controls, written_points
@@ -57,6 +57,16 @@ def _value(value: Any) -> Value:
     raise ValueError(f"{plain(value)} is no value; write a number, on or off")
 
 
+def _state(value: Any) -> Value:
+    """A value of an input: a word as well, such as HC. Which input takes words, the site says."""
+    if isinstance(value, str) and value not in ("on", "off") and _WORD.fullmatch(value):
+        return value
+    return _value(value)
+
+
+_WORD = re.compile(r"[^\W\d][\w .-]{0,31}")
+
+
 def _moment(value: Any) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0
@@ -75,13 +85,13 @@ def _pairs(value: Any) -> tuple[tuple[float, Value], ...]:
         at = _moment(item[0])
         if found and at <= found[-1][0]:
             raise ValueError("the times must grow; write the earlier one first")
-        found.append((at, _value(item[1])))
+        found.append((at, _state(item[1])))
     return tuple(found)
 
 
 def _numbers(value: Any) -> tuple[tuple[float, float], ...]:
     found = _pairs(value)
-    if any(isinstance(one, bool) for _, one in found):
+    if any(isinstance(one, bool | str) for _, one in found):
         raise ValueError("a ramp goes through numbers; on and off are steps")
     return tuple((at, float(one or 0)) for at, one in found)
 
@@ -125,6 +135,7 @@ def _start(value: Any) -> datetime:
 
 _PAIRS = {"type": "array"}
 Level = Annotated[float | int | bool, Written(_value, {}, "a number, on or off")]
+State = Annotated[float | int | bool | str, Written(_state, {}, "a number, on, off, or a word such as HC")]
 Moment = Annotated[float, Written(_moment, {}, "a time from the start, such as 6h")]
 Steps = Annotated[tuple[tuple[float, Value], ...], Written(_pairs, _PAIRS, "[[0, -3], [6h, -5]]")]
 Ramp = Annotated[tuple[tuple[float, float], ...], Written(_numbers, _PAIRS, "[[0, 60], [24h, 30]]")]
@@ -145,7 +156,7 @@ class Sine(Model):
 class ScenarioInput(Model):
     """One input: exactly one of the kinds, with the keys that belong to it."""
 
-    constant: Level | None = None
+    constant: State | None = None
     steps: Steps | None = None
     ramp: Ramp | None = None
     sine: Sine | None = None
@@ -343,6 +354,7 @@ class _Check:
             (*keys, "outdoor"), "input", one.outdoor, self._scenario.inputs
         ):
             self._outdoors((*keys, "outdoor"), name, one.outdoor)
+        self._words(keys, name, one)
         if one.rate is not None:
             self._rate((*keys, "rate"), name, one.rate)
         if one.until is not None and one.until <= one.from_:
@@ -356,6 +368,16 @@ class _Check:
                 self._at.known((*keys, key), "actuator", actuator, self._actuators)
         if one.flow is not None and self._at.known((*keys, "flow"), "input", one.flow, self._scenario.inputs):
             self._outdoors((*keys, "flow"), name, one.flow)
+
+    def _words(self, keys: Keys, name: str, one: ScenarioInput) -> None:
+        """A word is for an input that a control reads as one."""
+        values = [one.constant] if isinstance(one.constant, str) else [value for _, value in one.steps or ()]
+        found = next((value for value in values if isinstance(value, str)), None)
+        if found is None:
+            return
+        read = frozenset[str]().union(*(one.words for one in controls(self._site) if isinstance(one, Worded)))
+        if name not in read | {self._site.signals[word].from_ for word in read & self._site.signals.keys()}:
+            self._at.error((*keys, one.kinds[0]), f"{plain(found)} is no value; write a number, on or off")
 
     def _is_wrong(self, keys: Keys, kinds: Iterable[str]) -> bool:
         """Whether it was said already what is wrong with it."""

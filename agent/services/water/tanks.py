@@ -28,7 +28,7 @@ from agent.services.water.pump_group import (
 )
 from agent.services.water.rotation import Rotation, RotationState, rotate, runs
 from agent.services.water.tank_level import Standstill, StandstillState, watch
-from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff
+from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff, TariffPoint
 
 __all__ = ["Group", "Outlet", "Tank", "TankState"]
 
@@ -213,11 +213,22 @@ class Tank:
     def figures(self, state: TankState) -> Mapping[str, float]:
         return {} if self.group is None else pump_figures(self._rotation.pumps, state.rotation.records)
 
-    def tariffs(self, state: TankState) -> Mapping[str, str]:
-        """The tariff at which each pump runs now; empty without one."""
-        if self.tariff is None:
-            return {}
-        return dict.fromkeys((pump.actuator for pump in self.pumps), CHEAP if state.is_cheap else OTHERWISE)
+    # -- tariff ------------------------------------------------------------------------------------------------
+
+    @property
+    def powers(self) -> Mapping[str, float]:
+        """W of the pumps, where there is a tariff and it is known."""
+        known = {pump.actuator: pump.rated_power for pump in self.pumps if pump.rated_power is not None}
+        return known if self.tariff is not None else {}
+
+    def tariff_now(self, state: TankState) -> str:
+        return CHEAP if state.is_cheap else OTHERWISE
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The point of the tariff, where that is a word."""
+        by = None if self.tariff is None else self.tariff.by
+        return frozenset({by.point}) if isinstance(by, TariffPoint) and isinstance(by.wanted, str) else frozenset()
 
     # -- step --------------------------------------------------------------------------------------------------
 

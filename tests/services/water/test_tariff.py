@@ -137,7 +137,7 @@ def test_both_pumps_run_below_whatever_the_tariff() -> None:
     assert one.value("p1") and one.value("p2")
     one.set("level", 35)
     assert [one.value("p1"), one.value("p2")].count(True) == 1
-    assert tank.tariffs(one.state) == {"p1": OTHERWISE, "p2": OTHERWISE}
+    assert tank.tariff_now(one.state) == OTHERWISE
 
 
 # -- a level that is lost --------------------------------------------------------------------------------------

@@ -191,9 +191,9 @@ class TariffConfig(Model):
     """Other levels while the current is cheap. Below `low` the price does not matter."""
 
     cheap: Annotated[
-        Annotated[Many[WindowText], BeforeValidator(_hours), Field(min_length=1), Tag("hours")]
-        | Annotated[CheapPointConfig, Tag("point")],
-        Discriminator(lambda value: "point" if isinstance(value, dict | CheapPointConfig) else "hours"),
+        Annotated[Many[WindowText], BeforeValidator(_hours), Field(min_length=1), Tag("in hours")]
+        | Annotated[CheapPointConfig, Tag("by a point")],
+        Discriminator(lambda value: "by a point" if isinstance(value, dict | CheapPointConfig) else "in hours"),
     ]  # fmt: skip
     """The hours in which the current is cheap, or a point: {point: linky.tariff, is: HC}."""
     start: Percent

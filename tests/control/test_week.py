@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from agent.control.calendar import SCHOOL_TABLE_ENDS, Calendar
-from agent.control.week import Span, Week
+from agent.control.week import Span, Week, mode_at
 
 PARIS = Calendar("Europe/Paris", "FR", "A")
 CHANGES = ["2026-03-29", "2026-10-25", "2027-03-28", "2027-10-31", "2028-03-26", "2028-10-29", "2029-03-25",
@@ -154,3 +154,15 @@ def test_every_instant_has_one_mode(text: str) -> None:
     for hours in range(72):
         now = start + timedelta(hours=hours)
         assert SCHOOL.at(PARIS.civil(now)).mode == next(one.mode for one in periods if one.start <= now < one.end)
+
+
+@pytest.mark.parametrize("text", [*CHANGES, "2026-07-14", "2026-12-19"])
+def test_the_mode_that_is_asked_again_and_again_is_that_of_the_week(text: str) -> None:
+    start = PARIS.instant(date.fromisoformat(text), -60)
+    for minute in range(0, 2000, 7):
+        now = PARIS.civil(start + timedelta(minutes=minute, seconds=minute % 60))
+        mode, left = mode_at(SCHOOL, now)
+        period = SCHOOL.at(now)
+        assert mode == period.mode
+        ends = now.astimezone(UTC) + timedelta(seconds=left)
+        assert ends == period.end or min(ends, period.end) >= now.astimezone(UTC) + timedelta(days=2)

@@ -22,7 +22,7 @@ RETRY = (5.0, 60.0)
 """First and longest delay (s) before a failed write is repeated. A new reading of the device ends the delay."""
 
 DEVICE = "the device"
-"""What a write waits for that failed before."""
+"""The reason to wait of a write that failed before."""
 
 
 class Decision(NamedTuple):

@@ -118,7 +118,7 @@ def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
 
 
 def _energy(total: Mapping[str, Any]) -> str:
-    """What an output took at each tariff, where that is known."""
+    """The energy of an output at each tariff, where that is known."""
     return "".join(f"{kwh:.2f} kWh {tariff}, " for tariff, kwh in total.get("kwh", {}).items())
 
 

@@ -14,11 +14,11 @@ from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.meter import HOUR, PLAUSIBLE
-from agent.services.water.pump import DryRun, Pump
+from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import APART, Rotation
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import Group, Outlet, Tank
-from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff, TariffPoint
+from agent.services.water.tariff import CHEAP, OTHERWISE, FillLevels, Tariff, TariffPoint
 from agent.services.water.valve import Valve
 from agent.site.build.counters import max_rate, point_dial
 from agent.site.build.defaults import ActuatorDefaults
@@ -156,12 +156,12 @@ def _tank(site: Site, name: str, tank: config.TankConfig) -> Tank:
     )  # fmt: skip
 
 
-def _pumps(site: Site, tank: config.TankConfig) -> tuple[Pump, ...]:
+def _pumps(site: Site, tank: config.TankConfig) -> tuple[PumpSpec, ...]:
     shared = _dry_run(site, tank.dry_run)
     if tank.pumps is None:
-        return (Pump(str(tank.pump), shared),)
+        return (PumpSpec(str(tank.pump), shared),)
     return tuple(
-        Pump(
+        PumpSpec(
             one.actuator, shared if one.dry_run is None else _dry_run(site, one.dry_run), one.thermal, one.maintenance,
             one.rated_power,
         )
@@ -180,7 +180,7 @@ def tariff(site: Site, tank: config.TankConfig) -> Tariff | None:
         by = TariffPoint(cheap.point, cheap.is_)
     else:
         by = _daily(site, cheap, CHEAP, OTHERWISE)
-    return Tariff(by, Limits(found.start, found.stop), Limits(otherwise.start, otherwise.stop))
+    return Tariff(by, FillLevels(found.start, found.stop), FillLevels(otherwise.start, otherwise.stop))
 
 
 def _level_lost(site: Site, lost: config.LevelLostConfig | None) -> LevelLost | None:

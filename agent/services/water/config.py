@@ -152,7 +152,7 @@ class PumpConfig(Model):
     dry_run: DryRunConfig | None = None
     """Its own flow; without it that of the tank's `dry_run`."""
     rated_power: Power | None = None
-    """What it takes while it runs; `bocage simulate` tells the energy by tariff."""
+    """Its power while it runs; `bocage simulate` tells the energy by tariff."""
 
 
 def _pump(value: Any) -> Any:

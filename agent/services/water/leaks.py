@@ -59,7 +59,7 @@ class NightFlow:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Limits in L/h and seconds; None: not judged. `burst` is a flow and how long it lasts, `pulse` in litres."""
+    """FillLevels in L/h and seconds; None: not judged. `burst` is a flow and how long it lasts, `pulse` in litres."""
 
     night: NightFlow | None = None
     continuous: float | None = None

@@ -32,7 +32,7 @@ class LevelLost:
     hours: Week
     at_most: float
     unknown: float
-    """Of `at_most`, what is pumped in 24 h while the time of the day is not known."""
+    """The run time in 24 h while the time of the day is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _see_known(state: LostState, at: float) -> tuple[LostState, bool, float]:
 
 
 def _see_day(spec: LevelLost, state: LostState, now: Now) -> LostState:
-    """What was pumped counts anew from noon on; while no time is known, a day after it was last set to 0."""
+    """Count the run time anew from noon on; while no time is known, a day after it was last set to 0."""
     at = now.monotonic
     if now.civil is None:
         begun = at if state.begun is None else state.begun

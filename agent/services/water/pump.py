@@ -15,7 +15,7 @@ from agent.control.boot_time import BootShift
 from agent.model import Severity
 from agent.services.water.rotation import runs
 
-__all__ = ["PUMP_SEVERITIES", "DryRun", "Pump", "PumpState", "faults", "flow_fault", "held", "see_pump"]
+__all__ = ["PUMP_SEVERITIES", "DryRun", "PumpSpec", "PumpState", "faults", "flow_fault", "held", "see_pump"]
 
 HOUR = 3600.0
 REST = 300.0
@@ -51,7 +51,7 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Pump:
+class PumpSpec:
     """`thermal` and `maintenance` are contacts: on is a hot motor, or a switch that takes the pump out of service."""
 
     actuator: str
@@ -81,7 +81,7 @@ class PumpState:
     doubted: float | None = None
     """Since when it may be another meter's, as long as it has not grown; not kept."""
     cause: str = DRY
-    """Of the last trip."""
+    """The cause of the last trip."""
     hot: bool = False
     """The thermal contact was on when it was last known."""
     cooled: float | None = None
@@ -107,8 +107,8 @@ class PumpState:
         return kept
 
     @classmethod
-    def load(cls, pump: Pump, kept: Mapping[str, Any]) -> PumpState:
-        """What left the file is forgotten: nothing would end it."""
+    def load(cls, pump: PumpSpec, kept: Mapping[str, Any]) -> PumpState:
+        """The state from what was kept, without what left the file: nothing would end that."""
         raised, trips = frozenset(kept["raised"]) & PUMP_SEVERITIES.keys(), tuple(map(float, kept["trips"]))
         state = cls(**{**kept, "raised": raised, "trips": trips})
         if pump.thermal is None:
@@ -124,7 +124,7 @@ class PumpState:
         return replace(self, trips=trips, still=by.optional(self.still), cooled=by.optional(self.cooled))
 
 
-def see_pump(pump: Pump, state: PumpState, view: View, alone: bool, now: float) -> tuple[PumpState, float]:
+def see_pump(pump: PumpSpec, state: PumpState, view: View, alone: bool, now: float) -> tuple[PumpState, float]:
     """The state after a look at the inputs, and when to look again. `alone`: no other pump runs on the same flow."""
     state, due = _see_flow(pump, state, view, alone, now)
     if pump.thermal is not None or pump.maintenance is not None:
@@ -143,7 +143,7 @@ def held(state: PumpState, now: float) -> str:
     return "maintenance" if state.serviced else ""
 
 
-def faults(pump: Pump, state: PumpState, view: View, now: float) -> dict[str, dict[str, Any] | None]:
+def faults(pump: PumpSpec, state: PumpState, view: View, now: float) -> dict[str, dict[str, Any] | None]:
     """The alarms of a pump that stand, but for that of its flow."""
     found: dict[str, dict[str, Any] | None] = {}
     if state.dry or (state.latched and state.cause == DRY):
@@ -158,7 +158,7 @@ def faults(pump: Pump, state: PumpState, view: View, now: float) -> dict[str, di
     return found
 
 
-def flow_fault(pump: Pump, raised: frozenset[str], view: View) -> dict[str, dict[str, Any] | None]:
+def flow_fault(pump: PumpSpec, raised: frozenset[str], view: View) -> dict[str, dict[str, Any] | None]:
     """The alarm of a flow that is not known, of those `raised` before."""
     flow = None if pump.dry_run is None else pump.dry_run.flow
     if not _is_lost(flow, raised, view):
@@ -173,7 +173,7 @@ def _is_lost(name: str | None, raised: frozenset[str], view: View) -> bool:
     return name in view.points or "sensor_fault" in raised
 
 
-def _see_flow(pump: Pump, state: PumpState, view: View, alone: bool, now: float) -> tuple[PumpState, float]:
+def _see_flow(pump: PumpSpec, state: PumpState, view: View, alone: bool, now: float) -> tuple[PumpState, float]:
     """Count the time without flow. An unknown flow stops no pump: the count starts again."""
     dry = pump.dry_run
     if dry is None:
@@ -200,7 +200,7 @@ def _tripped(state: PumpState, cause: str, latch_after: int, now: float) -> Pump
     return replace(state, trips=trips, latched=state.latched or len(trips) >= latch_after, cause=cause)
 
 
-def _see_contacts(pump: Pump, state: PumpState, view: View, now: float) -> PumpState:
+def _see_contacts(pump: PumpSpec, state: PumpState, view: View, now: float) -> PumpState:
     """A contact that was on holds until it is known to be off: a lost wire cools no motor and ends no repair."""
     thermal, maintenance = good(view, pump.thermal), good(view, pump.maintenance)
     if thermal is not None and bool(thermal) is not state.hot:

@@ -1,4 +1,4 @@
-"""What the pumps of a tank or a lift station have in common: their faults, alarms, latches and accounts. Pure.
+"""Pumps of a tank or a lift station: their faults, alarms, latches and accounts. Pure.
 
 The states are `PumpState`, and the records those of the rotation, both in the order of the pumps.
 """
@@ -12,17 +12,17 @@ from typing import Any
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, View, updated
 from agent.model import Kind, Point
-from agent.services.water.pump import PUMP_SEVERITIES, Pump, PumpState, faults, flow_fault, see_pump
+from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, see_pump
 from agent.services.water.rotation import PumpRecord, RotationState, runs
 
 __all__ = ["pump_figures", "pump_points", "reset_pumps", "see_pumps", "shared_flow_faults", "tell_pumps"]
 
 
 def see_pumps(
-    pumps: Sequence[Pump], states: Sequence[PumpState], view: View, now: float
+    pumps: Sequence[PumpSpec], states: Sequence[PumpState], view: View, now: float
 ) -> tuple[tuple[PumpState, ...], float]:
-    """What keeps each pump from running, and when to look again. The flow of two pumps that run on one meter is not
-    known of either."""
+    """Look at the inputs of each pump; also returns when to look again. The flow of two pumps that run on one meter is
+    not known of either."""
     going = [pump for pump in pumps if runs(view.outputs.get(pump.actuator))] if len(pumps) > 1 else []
     found, dues = [], [NEVER]
     for pump, before in zip(pumps, states, strict=True):
@@ -34,7 +34,7 @@ def see_pumps(
 
 
 def tell_pumps(
-    pumps: Sequence[Pump], states: Sequence[PumpState], records: Sequence[PumpRecord], view: View, now: float
+    pumps: Sequence[PumpSpec], states: Sequence[PumpState], records: Sequence[PumpRecord], view: View, now: float
 ) -> tuple[tuple[PumpState, ...], list[Happening]]:
     """The alarms of each pump, under its own name."""
     found, happenings = [], []
@@ -51,7 +51,7 @@ def tell_pumps(
 
 
 def shared_flow_faults(
-    pumps: Sequence[Pump], raised: frozenset[str], view: View
+    pumps: Sequence[PumpSpec], raised: frozenset[str], view: View
 ) -> dict[str, dict[str, Any] | None]:  # fmt: skip
     """The alarm of a flow that several pumps have, of those that were `raised` before: the group tells it once."""
     found: dict[str, dict[str, Any] | None] = {}
@@ -87,11 +87,11 @@ def pump_figures(names: Sequence[str], records: Sequence[PumpRecord]) -> Mapping
     return found
 
 
-def _is_shared(pump: Pump, pumps: Sequence[Pump]) -> bool:
+def _is_shared(pump: PumpSpec, pumps: Sequence[PumpSpec]) -> bool:
     """Whether another pump has the same flow."""
     return any(_shares(pump, other) for other in pumps if other is not pump)
 
 
-def _shares(pump: Pump, other: Pump) -> bool:
+def _shares(pump: PumpSpec, other: PumpSpec) -> bool:
     """Whether two pumps have one flow."""
     return pump.dry_run is not None and other.dry_run is not None and pump.dry_run.flow == other.dry_run.flow

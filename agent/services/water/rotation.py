@@ -48,7 +48,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class PumpRecord:
-    """What is known of one pump."""
+    """The account of one pump, and whether it does what is wanted of it."""
 
     run: Spell = field(default_factory=Spell)
     """Its run time."""
@@ -72,7 +72,7 @@ class PumpRecord:
         return self.missing is not None and self.failed is not None and self.failed >= self.missing
 
     def turn(self, alternate: str, now: float) -> float:
-        """What its turn goes by: the least has it."""
+        """The number that decides on its turn: the least has it."""
         return self.credit + (self.run.total(now) if alternate == "hours" else self.starts)
 
     def dump(self) -> dict[str, Any]:

@@ -179,7 +179,7 @@ Level = tuple[Keys, float]
 
 
 def _check_order(at: Checked, limits: Mapping[str, Level]) -> None:
-    """Limits of a level, the lowest first."""
+    """FillLevels of a level, the lowest first."""
     for (low, (below_at, below)), (high, (above_at, above)) in pairwise(limits.items()):
         if below >= above and not (at.wrong(*below_at) or at.wrong(*above_at)):
             place = below_at if at.written(*below_at) else above_at

@@ -26,7 +26,7 @@ OUTLET = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """Limits (s) of a pump run during which the level does not move, or the tank does not fill. None: no limit."""
+    """FillLevels (s) of a pump run during which the level does not move, or the tank does not fill. None: no limit."""
 
     stuck_after: float | None = 3 * 3600.0
     max_fill: float | None = 8 * 3600.0

@@ -17,7 +17,7 @@ from agent.control.noise import Noise, follow_noise
 from agent.model import Point, Severity, Value
 from agent.services.water.level import Level, believe
 from agent.services.water.level_lost import LevelLost, LostState, see_lost
-from agent.services.water.pump import Pump, PumpState, faults, flow_fault, held
+from agent.services.water.pump import PumpSpec, PumpState, faults, flow_fault, held
 from agent.services.water.pump_group import (
     pump_figures,
     pump_points,
@@ -28,7 +28,7 @@ from agent.services.water.pump_group import (
 )
 from agent.services.water.rotation import Rotation, RotationState, rotate, runs
 from agent.services.water.tank_level import Standstill, StandstillState, watch
-from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff, TariffPoint
+from agent.services.water.tariff import CHEAP, OTHERWISE, FillLevels, Tariff, TariffPoint
 
 __all__ = ["Group", "Outlet", "Tank", "TankState"]
 
@@ -103,7 +103,7 @@ _PLAIN = ("filling", "low", "high", "anchor", "outlet_count", "outlet_at")
 _NEWER = frozenset({"outlet_count", "outlet_at"})
 """Fields that an earlier version did not keep."""
 _ONE_PUMP = ("dry", "latched", "trips", "still", "count")
-"""What is kept of a single pump stands beside the fields of its tank."""
+"""Fields of a single pump, which are kept among those of its tank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Tank:
 
     name: str
     level: str
-    pumps: tuple[Pump, ...]
+    pumps: tuple[PumpSpec, ...]
     start: float = 40.0
     stop: float = 85.0
     low: float = 10.0
@@ -264,15 +264,15 @@ class Tank:
         wishes = self._wishes(state, view, level, fills_blind, now.monotonic)
         return Step(state, wishes, happenings, min(dues))
 
-    def _see_tariff(self, state: TankState, view: View, now: Now) -> tuple[TankState, Limits, float]:
+    def _see_tariff(self, state: TankState, view: View, now: Now) -> tuple[TankState, FillLevels, float]:
         """The levels between which it is filled now."""
         if self.tariff is None:
-            return state, Limits(self.start, self.stop), NEVER
+            return state, FillLevels(self.start, self.stop), NEVER
         is_cheap, due = self.tariff.is_cheap(state.is_cheap, view, now)
         return updated(state, is_cheap=is_cheap), self.tariff.limits(is_cheap), due
 
     def _see_level(
-        self, state: TankState, view: View, level: float | None, limits: Limits, now: float
+        self, state: TankState, view: View, level: float | None, limits: FillLevels, now: float
     ) -> tuple[TankState, float]:
         if level is None and state.believed.doubted is not None:
             return state, NEVER  # a first level that is waited for once more
@@ -385,7 +385,7 @@ class Tank:
         return wishes
 
     def _wish(
-        self, state: TankState, view: View, level: float | None, pump: Pump, fills_blind: bool
+        self, state: TankState, view: View, level: float | None, pump: PumpSpec, fills_blind: bool
     ) -> tuple[bool, str]:
         """Whether this pump is to fill, and why."""
         fills, cause = state.filling, "filling" if state.filling else "full enough"

@@ -9,7 +9,7 @@ from agent.control.api import NEVER, Now, View
 from agent.control.week import Week, mode_at
 from agent.model import Quality, Value
 
-__all__ = ["CHEAP", "OTHERWISE", "Limits", "Tariff", "TariffPoint"]
+__all__ = ["CHEAP", "OTHERWISE", "FillLevels", "Tariff", "TariffPoint"]
 
 CHEAP, OTHERWISE = "cheap", "otherwise"
 STAYS = 900.0
@@ -17,7 +17,7 @@ STAYS = 900.0
 pause of the meter, and a pause must not end a fill."""
 
 
-class Limits(NamedTuple):
+class FillLevels(NamedTuple):
     """Fills from `start` to `stop`, percent."""
 
     start: float
@@ -45,14 +45,14 @@ class Tariff:
     """`by` says when the current is cheap: a week with the mode `CHEAP`, or a point."""
 
     by: Week | TariffPoint
-    cheap: Limits
-    otherwise: Limits
+    cheap: FillLevels
+    otherwise: FillLevels
 
     @property
     def point(self) -> str | None:
         return self.by.point if isinstance(self.by, TariffPoint) else None
 
-    def limits(self, is_cheap: bool) -> Limits:
+    def limits(self, is_cheap: bool) -> FillLevels:
         """An unknown tariff is not cheap: water there is all the same, and no more of it than is needed."""
         return self.cheap if is_cheap else self.otherwise
 

@@ -14,7 +14,7 @@ from agent.model import Quality
 from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
-from agent.services.water.pump import DryRun, Pump
+from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.tanks import Tank
 from agent.services.water.valve import Valve
 from tests.services.water.bench import Bench
@@ -35,7 +35,7 @@ FOUNTAIN = WaterPoint(
     flush=Flush(20 * H, 180.0),
     tamper="door",
 )
-TANK = Tank("reservoir", "level", (Pump("well", DryRun("flow")),))
+TANK = Tank("reservoir", "level", (PumpSpec("well", DryRun("flow")),))
 MONTHS = st.sampled_from(["2026-01-15T12:00:00", "2026-03-31T20:00:00", "2026-07-01T05:00:00", "2026-10-25T00:00:00"])
 QUALITY = st.sampled_from([Quality.GOOD, Quality.GOOD, Quality.STALE, Quality.BAD])
 WAIT = st.tuples(st.just("wait"), st.sampled_from([1.0, 10.0, 19.9, 20.0, 30.0, 60.0, 600.0, 3600.0, 7 * H]))

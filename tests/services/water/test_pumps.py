@@ -8,7 +8,7 @@ import pytest
 
 from agent.control.api import Accounts
 from agent.model import Quality
-from agent.services.water.pump import DryRun, Pump
+from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import Rotation
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import Group, Tank
@@ -18,16 +18,16 @@ H = 3600.0
 FLOW = DryRun("flow", least=0.2)
 
 
-def tank(*pumps: Pump, both_below: float | None = None, alternate: str = "hours") -> Tank:
-    pumps = pumps or (Pump("p1"), Pump("p2"))
+def tank(*pumps: PumpSpec, both_below: float | None = None, alternate: str = "hours") -> Tank:
+    pumps = pumps or (PumpSpec("p1"), PumpSpec("p2"))
     rotation = Rotation(tuple(pump.actuator for pump in pumps), alternate)
     return Tank("reservoir", "level", pumps, group=Group(rotation, both_below))
 
 
-SHARED = tank(Pump("p1", FLOW), Pump("p2", FLOW))
-OWN = tank(Pump("p1", replace(FLOW, flow="flow1")), Pump("p2", replace(FLOW, flow="flow2")))
-HOT = tank(Pump("p1", thermal="hot1"), Pump("p2", thermal="hot2"))
-SERVICED = tank(Pump("p1", maintenance="key1"), Pump("p2", maintenance="key2"))
+SHARED = tank(PumpSpec("p1", FLOW), PumpSpec("p2", FLOW))
+OWN = tank(PumpSpec("p1", replace(FLOW, flow="flow1")), PumpSpec("p2", replace(FLOW, flow="flow2")))
+HOT = tank(PumpSpec("p1", thermal="hot1"), PumpSpec("p2", thermal="hot2"))
+SERVICED = tank(PumpSpec("p1", maintenance="key1"), PumpSpec("p2", maintenance="key2"))
 
 
 def bench(control: Tank, level: float = 30.0, **points: float) -> Bench:
@@ -303,7 +303,7 @@ def test_a_level_that_stands_still_stops_all_pumps_at_once() -> None:
 
 
 def test_what_was_kept_of_one_pump_is_the_first_ones() -> None:
-    single = Tank("reservoir", "level", (Pump("p1", FLOW),))
+    single = Tank("reservoir", "level", (PumpSpec("p1", FLOW),))
     one = bench(single, flow=0.0)
     one.until(2000)
     assert one.state.pumps[0].latched

@@ -11,17 +11,17 @@ import pytest
 
 from agent.model import Quality
 from agent.services.water import build
-from agent.services.water.pump import DryRun, Pump
+from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import Outlet, Tank
 from agent.site.loader import load
 from tests.services.water.bench import Bench
 
-RESERVOIR = Tank("reservoir", "level", (Pump("well"),))
+RESERVOIR = Tank("reservoir", "level", (PumpSpec("well"),))
 
 
 def protected(dry: DryRun) -> Tank:
-    return replace(RESERVOIR, pumps=(Pump("well", dry),))
+    return replace(RESERVOIR, pumps=(PumpSpec("well", dry),))
 
 
 DRY = protected(DryRun("flow", least=0.2))
@@ -214,7 +214,7 @@ def test_a_restart_lets_a_running_pump_run_for_a_minute_and_starts_none() -> Non
 
 def test_the_site_file_says_it_all() -> None:
     assert controls(load(SITE))[1] == Tank(
-        "reservoir", "tank-level", (Pump("well", DryRun("pump-flow", least=0.2)),), interval=1.0
+        "reservoir", "tank-level", (PumpSpec("well", DryRun("pump-flow", least=0.2)),), interval=1.0
     )
 
 

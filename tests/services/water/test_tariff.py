@@ -12,11 +12,11 @@ from agent.control.calendar import Calendar
 from agent.control.week import Span, Week
 from agent.model import Quality, Value
 from agent.services.water.level_lost import FILL, LevelLost
-from agent.services.water.pump import DryRun, Pump
+from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import Rotation
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import Group, Tank
-from agent.services.water.tariff import CHEAP, OTHERWISE, Limits, Tariff, TariffPoint
+from agent.services.water.tariff import CHEAP, OTHERWISE, FillLevels, Tariff, TariffPoint
 from tests.services.water.bench import PARIS, Bench
 
 H = 3600.0
@@ -26,9 +26,9 @@ def daily(start: float, end: float, mode: str) -> Week:
     return Week(Calendar("Europe/Paris"), "else", ((Span(start * 60, end * 60, mode),),) * 7)
 
 
-NIGHT = Tariff(daily(22.5, 30.5, CHEAP), Limits(60, 92), Limits(35, 50))
+NIGHT = Tariff(daily(22.5, 30.5, CHEAP), FillLevels(60, 92), FillLevels(35, 50))
 LINKY = replace(NIGHT, by=TariffPoint("tariff", "HC"))
-PLAIN = Tank("reservoir", "level", (Pump("well"),), standstill=Standstill(None, None))
+PLAIN = Tank("reservoir", "level", (PumpSpec("well"),), standstill=Standstill(None, None))
 
 
 def bench(control: Tank, start: str = "2026-07-01T12:00:00", level: float = 55.0, **points: Value) -> Bench:
@@ -130,7 +130,7 @@ def test_below_low_the_price_does_not_matter() -> None:
 
 
 def test_both_pumps_run_below_whatever_the_tariff() -> None:
-    pumps = (Pump("p1"), Pump("p2"))
+    pumps = (PumpSpec("p1"), PumpSpec("p2"))
     tank = replace(PLAIN, pumps=pumps, group=Group(Rotation(("p1", "p2")), both_below=15), tariff=NIGHT)
     one = bench(tank, level=14)
     one.until(600)
@@ -198,7 +198,7 @@ def test_a_command_does_not_fill_beyond_it() -> None:
 
 
 def test_a_dry_run_stops_it_too() -> None:
-    one = bench(replace(BLIND, pumps=(Pump("well", DryRun("flow")),)), flow=0.0)
+    one = bench(replace(BLIND, pumps=(PumpSpec("well", DryRun("flow")),)), flow=0.0)
     lose(one, H)
     one.until(24 * H)
     assert one.state.pumps[0].latched and one.of("dry_run") == [(14 * H + 45, "alarm")]
@@ -242,7 +242,7 @@ def test_a_time_that_is_not_known_fills_once_in_24_hours() -> None:
 
 
 def test_several_pumps_share_the_ration_and_take_over() -> None:
-    pumps = (Pump("p1"), Pump("p2"))
+    pumps = (PumpSpec("p1"), PumpSpec("p2"))
     one = bench(replace(BLIND, pumps=pumps, group=Group(Rotation(("p1", "p2")))))
     one.broken = {"p1"}
     lose(one, H)
@@ -269,7 +269,7 @@ def test_a_step_is_quick() -> None:
     """The limit of a control's step is 0.1 ms."""
     from timeit import timeit
 
-    pumps = (Pump("p1", DryRun("flow"), "hot1"), Pump("p2", DryRun("flow"), "hot2"))
+    pumps = (PumpSpec("p1", DryRun("flow"), "hot1"), PumpSpec("p2", DryRun("flow"), "hot2"))
     group = Group(Rotation(("p1", "p2")), both_below=15)
     tank = replace(PLAIN, pumps=pumps, group=group, tariff=NIGHT, level_lost=LOST)
     one = bench(tank, flow=5.0, hot1=0, hot2=0)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Metered", "Now",
-    "Output", "Priced", "Step", "Telling", "View", "Wish", "Worded", "check_reset", "good", "updated",
+    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Issued", "Metered",
+    "Now", "Output", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -161,6 +161,21 @@ class Commanded(Protocol):
 
     def command(self, state: Any, point: str, value: Value, now: Now) -> Any:
         """The state after a command on one of `commands`; ValueError with the reason if the value is wrong."""
+
+
+class Issued(NamedTuple):
+    """How a command was given: `age` seconds ago, for `hold` seconds (None: it does not say for how long)."""
+
+    age: float = 0.0
+    hold: float | None = None
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A control with commands that last for a time, and can come too late. It has `commands` as well."""
+
+    def timed_command(self, state: Any, point: str, value: Value, now: Now, given: Issued) -> Any:
+        """As `Commanded.command`, which is not called."""
 
 
 @runtime_checkable

@@ -25,11 +25,13 @@ from agent.control.api import (
     Factual,
     Happening,
     Input,
+    Issued,
     Metered,
     Now,
     Output,
     Priced,
     Step,
+    Timed,
     View,
     Wish,
 )  # fmt: skip
@@ -61,6 +63,7 @@ TOLD = 0.2
 SOONEST = 0.001
 """A `due` that is past already comes this much later (s)."""
 _BEFORE = "as before the start"
+_WORDS: Mapping[Value, str] = {True: "on", False: "off", None: "released"}
 
 
 class ControlArbiter(WishTaker, Protocol):
@@ -477,9 +480,20 @@ class Engine:
     def _answer(self, control: Commanded, state: Any, command: Command) -> Any:
         """The state after the command. Rejected for a wrong value."""
         try:
+            if isinstance(control, Timed):
+                given = Issued(self._age(command), None if command.hold_ms is None else command.hold_ms / 1000)
+                return control.timed_command(state, command.point, command.value, self._civil.now(), given)
             return control.command(state, command.point, command.value, self._civil.now())
         except ValueError as error:
             raise Rejected(str(error)) from error
+
+    def _age(self, command: Command) -> float:
+        """Seconds since the command was given, as far as that is known, in the time of the controls."""
+        now, given = self._clock.now(), command.received
+        age = (now.boottime_ns - given.boottime_ns) / 1e9 if now.boot == given.boot else 0.0
+        if command.issued_at is not None and now.wall_ms is not None:
+            age = max(age, (now.wall_ms - command.issued_at) / 1000)
+        return max(age, 0.0) * self.pace.speed
 
     async def _carry_out(self, rule: _Rule, control: Commanded, command: Command) -> str:
         rule.state = self._answer(control, rule.state, command)
@@ -487,7 +501,7 @@ class Engine:
         self._urgent.append(rule)
         await self.look()
         self._wake.set()
-        return f"{command.point} {command.value}"
+        return f"{command.point} {_WORDS.get(command.value, command.value)}"
 
     # -- what outlives the process -----------------------------------------------------------------------------
 

@@ -50,6 +50,9 @@ def run_plan(options: argparse.Namespace) -> int:
     ends = site.ends(first, options.days)
     if ends is not None:
         print(f"bocage: the table of school holidays ends on {ends}; after it there are none", file=sys.stderr)
+    for name in site.not_read:
+        print(f"bocage: {name} is a calendar on a server, which is not fetched here: it counts as not known",
+              file=sys.stderr)  # fmt: skip
     if options.plot is not None:
         options.plot.write_text(site.draw(first, max(YEAR, options.days)), encoding="utf-8")
         print(f"{options.plot} is written", file=sys.stderr)

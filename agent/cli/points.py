@@ -60,7 +60,8 @@ def add(commands: Any) -> None:
     write.add_argument("point", metavar="POINT", help="an actuator's name, or device.point")
     write.add_argument("value", metavar="VALUE", type=_value,
                        help="on, off or a number; ack for an alarm, reset for a latch, "
-                       "forget for an output that is no longer in the file")  # fmt: skip
+                       "forget for an output that is no longer in the file, "
+                       "comfort, reduced, frost, off or auto for the mode of a zone")  # fmt: skip
     write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
     write.add_argument("--direct", action="store_true", help="write once without an agent, within the same limits")
     add_json(write)
@@ -182,7 +183,7 @@ def _value(text: str) -> Value:
         return True
     if lowered in {"off", "false"}:
         return False
-    if lowered in {"ack", "forget", "reset"}:
+    if lowered in {"ack", "forget", "reset", "comfort", "reduced", "frost", "auto"}:
         return lowered
     try:
         return int(text)

@@ -43,6 +43,9 @@ class NamedCalendar(Protocol):
     def knows(self, at: datetime) -> bool:
         """Whether it is known what holds then: a copy of a calendar of the network lasts for some time only."""
 
+    def known(self, since: datetime, until: datetime) -> tuple[datetime, datetime] | None:
+        """The part of that time of which it is known what holds (UTC); None if nothing is."""
+
     def between(self, since: datetime, until: datetime) -> list[Booking]:
         """The bookings from `since` to `until`, in order and cut at both; those that touch are one."""
 
@@ -100,6 +103,11 @@ class Occurrences:
     def knows(self, at: datetime) -> bool:
         return self.since <= at.timestamp() < self.until
 
+    def known(self, since: datetime, until: datetime) -> tuple[datetime, datetime] | None:
+        first = max(since.astimezone(UTC), datetime.fromtimestamp(self.since, UTC))
+        last = min(until.astimezone(UTC), datetime.fromtimestamp(self.until, UTC))
+        return (first, last) if first < last else None
+
     def between(self, since: datetime, until: datetime) -> list[Booking]:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         first = bisect_right(self.spans, (int(since.timestamp()), 1 << 62)) - 1
@@ -138,6 +146,9 @@ class WeeklyTimes:
 
     def knows(self, _at: datetime) -> bool:
         return True
+
+    def known(self, since: datetime, until: datetime) -> tuple[datetime, datetime] | None:
+        return since.astimezone(UTC), until.astimezone(UTC)
 
     def between(self, since: datetime, until: datetime) -> list[Booking]:
         since, until = since.astimezone(UTC), until.astimezone(UTC)

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.control.calendar import Calendar
 from agent.planning.service import Drawing, PlanRow, ServicePlan
+from agent.site.build.calendars import sources
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
@@ -19,7 +20,8 @@ def site_plan(site: Site) -> SitePlan:
     """The plan of a site: the part that the calendar alone decides."""
     found = [(service.plan, section) for service, section in site.services()]
     parts = tuple(module.plan(site, section) for module, section in found if module is not None)
-    return SitePlan(site.site.id, calendar(site), parts)
+    not_read = tuple(one.name for one in sources(site) if one.url is not None)
+    return SitePlan(site.site.id, calendar(site), parts, not_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class SitePlan:
     site: str
     calendar: Calendar
     services: tuple[ServicePlan, ...]
+    not_read: tuple[str, ...] = ()
+    """The named calendars on a server."""
 
     def document(self, first: date, days: int) -> dict[str, Any]:
         """The plan of `days` nights and days from `first`, as JSON values."""

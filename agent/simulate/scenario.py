@@ -120,7 +120,7 @@ def _rate(value: Any) -> PerSecond:
 def _word(value: Any) -> Value:
     if value is None or value == "release":
         return None
-    if value in ("ack", "reset"):
+    if value in ("ack", "reset", "comfort", "reduced", "frost", "auto"):
         return str(value)
     return _value(value)
 

@@ -16,14 +16,15 @@ from agent.services.heating.hotwater import ABOVE, HotWater, ThermalCycle
 from agent.services.heating.loops import Hysteresis, Law, Pid, Tpi, least_cycle
 from agent.services.heating.modulating import Charging, Modulating
 from agent.services.heating.plants import CascadeZone, ModulatingZone
-from agent.services.heating.room import OptimumStart, WindowOpen
+from agent.services.heating.programme import ModeException, Occupancy, ZoneProgramme
+from agent.services.heating.room import OptimumStart, OptimumStop, WindowOpen
 from agent.services.heating.sg_ready import SgReady
 from agent.site.build.counters import profile_point
 from agent.site.build.defaults import WrittenPoint
 from agent.site.build.weeks import by_day, calendar
 from agent.site.models.site import Site
 
-__all__ = ["controls", "flow_bounds", "heating_week", "written_points"]
+__all__ = ["controls", "flow_bounds", "programme", "setpoints", "written_points"]
 
 _DAY = 1440
 _MARGIN = 3.0
@@ -78,13 +79,13 @@ def _zone(site: Site, heating: config.Heating, name: str, zone: config.ZoneConfi
     names = [one for one in (plant.burner, *(plant.burners or ())) if one is not None]
     burners = [site.actuators[one] for one in names]
     limits = [(one.min_on, one.min_off, one.max_starts_per_hour) for one in burners]
-    curve, start, window, points = zone.heat_curve, zone.optimum_start, zone.window_open, zone.setpoints
+    curve, start, stop, window = zone.heat_curve, zone.optimum_start, zone.optimum_stop, zone.window_open
     common: dict[str, Any] = {
         "name": name,
         "sensor": zone.sensor,
         "burner": plant.burner or "",
         "week": heating_week(site, zone),
-        "setpoints": Setpoints(points.comfort, points.reduced, points.frost),
+        "setpoints": setpoints(zone),
         "law": _law(zone.control),
         "outdoor": zone.outdoor,
         "curve": None
@@ -104,6 +105,9 @@ def _zone(site: Site, heating: config.Heating, name: str, zone: config.ZoneConfi
         "stuck_after": zone.sensor_stuck.after,
         "missed_after": zone.comfort_missed.after,
         "winter": winter(site.site.latitude),
+        "occupancy": _occupancy(zone),
+        "exceptions": _exceptions(zone),
+        "optimum_stop": OptimumStop(stop.max, stop.drop) if stop is not None and stop.enabled else None,
     }
     if plant.burners is not None:
         rotation = {"week": "next", "hours": "hours", "none": None}[plant.rotation]
@@ -150,8 +154,27 @@ def _sg_ready(plant: config.PlantConfig) -> SgReady | None:
     return SgReady((one, other), tuple(hours.lock), tuple(hours.recommend), tuple(hours.force))
 
 
+def programme(site: Site, zone: config.ZoneConfig) -> ZoneProgramme:
+    """The modes of a zone by the calendar."""
+    return ZoneProgramme(heating_week(site, zone), _occupancy(zone), _exceptions(zone))
+
+
+def setpoints(zone: config.ZoneConfig) -> Setpoints:
+    """The setpoint of each mode."""
+    return Setpoints(zone.setpoints.comfort, zone.setpoints.reduced, zone.setpoints.frost)
+
+
+def _occupancy(zone: config.ZoneConfig) -> Occupancy | None:
+    found = zone.occupancy
+    return None if found is None else Occupancy(found.calendar, found.mode)
+
+
+def _exceptions(zone: config.ZoneConfig) -> tuple[ModeException, ...]:
+    return tuple(ModeException(one.name, one.from_, one.to, one.mode) for one in zone.exceptions)
+
+
 def heating_week(site: Site, zone: config.ZoneConfig) -> Week:
-    """The modes of a zone: comfort, reduced or frost.
+    """The modes of a zone in a week: comfort, reduced or frost.
 
     `default` is the mode outside the spans (reduced), or the spans of the days that are not named.
     """

@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.base import Many, Model, Name, Reference, Section
 from agent.site.language.days import day_words
 from agent.site.language.spellings import spell, time_meant, word_meant
 from agent.site.language.values import (
     WINDOW,
     Choice,
+    Date,
     Duration,
     Kelvin,
     KelvinRate,
@@ -35,6 +36,7 @@ spell(
         "chauffage": "heating", "confort": "comfort", "réduit": "reduced", "reduit": "reduced", "eco": "reduced",
         "contacteur": "actuator", "gel": "frost", "hors-gel": "frost", "hors gel": "frost",
         "consignes": "setpoints", "consigne": "setpoints", "sonde": "sensor", "capteur": "sensor",
+        "occupation": "occupancy", "exception": "exceptions", "derogations": "exceptions", "dérogations": "exceptions",
         "semaine": "week", "brûleurs": "burners", "bruleurs": "burners", "consigne départ": "flow_setpoint",
         "consigne depart": "flow_setpoint", "vacances": "holidays", "brûleur": "burner", "bruleur": "burner",
     },
@@ -44,6 +46,7 @@ spell(
 )  # fmt: skip
 
 Mode = Annotated[Literal["comfort", "reduced", "frost"], Choice("comfort", "reduced", "frost")]
+AnyMode = Annotated[Literal["comfort", "reduced", "frost", "off"], Choice("comfort", "reduced", "frost", "off")]
 Temperature = Annotated[float, Field(ge=-30, le=100)]
 
 
@@ -281,6 +284,35 @@ class OptimumStartConfig(Model):
     """The longest time by which heating may begin before the occupied time."""
 
 
+class OptimumStopConfig(Model):
+    """Ends comfort early enough that the room has fallen a little when people leave, and learns how early that is."""
+
+    enabled: bool = True
+    max: TimeSpan = 3600
+    """The longest time by which heating may end before the occupied time does."""
+    drop: Kelvin = 0.5
+    """How far the room may have fallen below comfort by then, in K."""
+
+
+class OccupancyConfig(Model):
+    """A calendar that says when people are there."""
+
+    calendar: Name
+    """A name under calendars."""
+    mode: Mode = "comfort"
+    """The setpoint while it is on."""
+
+
+class ZoneException(Model):
+    """Days on which one setpoint holds; both dates are included."""
+
+    name: str = ""
+    from_: Date = Field(alias="from")
+    to: Date
+    mode: AnyMode
+    """off heats against frost only."""
+
+
 class WindowOpenConfig(Model):
     """A sudden fall, over 5 min and more than one step of the sensor: the room is aired."""
 
@@ -329,7 +361,12 @@ class ZoneConfig(Model):
     week: Annotated[Week, BeforeValidator(lambda value: {} if value is None else value)] = Field(default_factory=dict)
     """Per days of the week; default holds for the rest."""
     holidays: Holidays | None = None
+    occupancy: OccupancyConfig | None = None
+    """With it the week holds between bookings, without its comfort; all of it does while the calendar is not known."""
+    exceptions: Many[ZoneException] = ()
+    """The first one that has a day holds on it, whatever week and calendar say."""
     optimum_start: OptimumStartConfig | None = None
+    optimum_stop: OptimumStopConfig | None = None
     window_open: WindowOpenConfig | None = None
     on_sensor_loss: SensorLoss = SensorLoss.model_construct()
     sensor_stuck: RoomStuck = RoomStuck.model_construct()

@@ -8,14 +8,29 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, Now, Output, Step, View, Wish
+from agent.control.api import NEVER, Happening, Issued, Now, Output, Step, View, Wish
 from agent.control.calendar import DAY, WINTER
+from agent.control.named_calendars import NamedCalendar, calendar_input
 from agent.control.week import Week
-from agent.model import Severity, Value
+from agent.model import Kind, Point, Severity, Value
 from agent.services.heating.boiler import HeatCurve, guard, guard_due, see_burner
 from agent.services.heating.exercise import Exercise, exercise
 from agent.services.heating.loops import Law, Situation, Tpi, advance, begins, calls, cycle_of, until
-from agent.services.heating.room import Airing, OptimumStart, Start, WindowOpen, air, prepare, start_at
+from agent.services.heating.override import LEGAL
+from agent.services.heating.programme import ModeException, Occupancy, ZoneProgramme
+from agent.services.heating.room import (
+    Airing,
+    OptimumStart,
+    OptimumStop,
+    Start,
+    Stop,
+    WindowOpen,
+    air,
+    let_cool,
+    prepare,
+    start_at,
+    stop_at,
+)
 from agent.services.heating.season import Season, weigh
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
 from agent.services.heating.trail import follow
@@ -49,6 +64,10 @@ OUTDOOR_KEPT = 3600.0
 """After a restart the last good outdoor temperature counts for so long (s), until the next one comes."""
 ENDING = timedelta(days=60)
 """The alarm `calendar_ending` comes this long before the table of school holidays ends."""
+LOOKED = timedelta(days=2)
+"""The programme is looked up for so long: a period of that length may go on."""
+OFF = 6.0
+"""degC: what a zone that is off is heated to in frost, below which `frost_risk` does not clear."""
 INTERLOCK, FAULT, RULE = 2, 5, 15
 
 
@@ -61,6 +80,8 @@ class Setpoints:
     frost: float = 8.0
 
     def of(self, mode: str) -> float:
+        if mode == "off":
+            return min(OFF, self.frost)
         return {"comfort": self.comfort, "reduced": self.reduced, "frost": self.frost}[mode]
 
 
@@ -102,6 +123,9 @@ class Zone:
     stuck_after: float = 43200.0
     missed_after: float = 10800.0
     winter: frozenset[int] = WINTER
+    occupancy: Occupancy | None = None
+    exceptions: tuple[ModeException, ...] = ()
+    optimum_stop: OptimumStop | None = None
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -109,20 +133,27 @@ class Zone:
 
     def _watched(self) -> frozenset[str]:
         flow = None if self.curve is None else self.curve.signal
-        return frozenset(name for name in (self.sensor, self.outdoor, flow, self.burner, self.pump) if name)
+        booked = None if self.occupancy is None else calendar_input(self.occupancy.calendar)
+        return frozenset(name for name in (self.sensor, self.outdoor, flow, self.burner, self.pump, booked) if name)
+
+    @property
+    def programme(self) -> ZoneProgramme:
+        """Its modes by the calendar."""
+        return ZoneProgramme(self.week, self.occupancy, self.exceptions)
 
     def initial(self) -> ZoneState:
         return ZoneState()
 
     def step(self, state: ZoneState, view: View, now: Now) -> Step[ZoneState]:
         t = now.monotonic
-        state = in_this_boot(state, t)
+        state = self._overridden(in_this_boot(state, t), now)
         room, seen = look(view, self.sensor, state.room, t, self.loss_after)
         outdoor, seen_outdoor = look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
         if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
             begun = t if state.begun is None else state.begun
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
-        state, due = self._prepare(self._see_temperatures(state, room, outdoor, t), room, now)
+        calendar = None if self.occupancy is None else view.calendars.get(self.occupancy.calendar)
+        state, due = self._prepare(self._see_temperatures(state, room, outdoor, t), room, now, calendar)
         state, due_plant = self._see_plant(state, view, outdoor, now)
         aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
         state = self._control(state, aim, room, outdoor, t)
@@ -136,11 +167,16 @@ class Zone:
         alarms, happened = alarm_changes(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
         state, more = self._burner_alarms(state)
         mode = state.mode if state.said is None else state.said.mode
-        due = min(due, due_plant, due_still, due_cold, self._look_again(state, t))
+        due = min(due, state.override.due, due_plant, due_still, due_cold, self._look_again(state, t))
         due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
-        if mode != state.mode or alarms is not state.alarms:
-            state = state._replace(mode=mode, alarms=alarms)
+        if mode != state.mode or alarms is not state.alarms or aim.setpoint != state.aim:
+            state = state._replace(mode=mode, alarms=alarms, aim=aim.setpoint)
         return Step(state, wishes, [*happened, *more], due)
+
+    def _overridden(self, state: ZoneState, now: Now) -> ZoneState:
+        """The state with the commands that still hold."""
+        override = state.override.here(now)
+        return state if override is state.override else state._replace(override=override)
 
     def _see_temperatures(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         """Note the recent temperatures."""
@@ -155,27 +191,38 @@ class Zone:
 
     # -- setpoint ----------------------------------------------------------------------------------------------
 
-    def _prepare(self, state: ZoneState, room: float | None, now: Now) -> tuple[ZoneState, float]:
-        """Look up the week, the optimum start and an open window; and when that is due again."""
+    def _prepare(
+        self, state: ZoneState, room: float | None, now: Now, calendar: NamedCalendar | None
+    ) -> tuple[ZoneState, float]:
+        """Look up the programme, the optimum start and stop, and an open window; and when that is due again."""
         t, due = now.monotonic, NEVER
         unix = 0.0 if now.civil is None else now.civil.timestamp()
-        said, start, airing = self._said(state.said, now, unix), state.start, state.airing
+        said, start, airing = self._said(state.said, now, unix, calendar), state.start, state.airing
+        stop = state.stop
         if said is not None:
             due = t + said.until - unix
         if self.window_open is not None:
             read_at = t if room is None or state.room is None else state.room.at
             airing, end = air(self.window_open, airing, state.trail, room, read_at, t)
             due = min(due, end)
+        programmed = said if state.override.mode is None and state.override.setpoint is None else None
         if self.optimum_start is not None:
-            occupied, comfort = None if said is None else said.occupied, self.setpoints.comfort
+            occupied, comfort = None if programmed is None else programmed.occupied, self.setpoints.comfort
             start = prepare(self.optimum_start, start, comfort, room, occupied, unix, t)
             if airing.open() and start.goal is not None:
                 start = start._replace(learned=True)  # an aired room teaches nothing
             if occupied is not None and start.goal is None and room is not None:
                 at = start_at(self.optimum_start, start, comfort, room, occupied)
                 due = min(due, t + at - unix if at > unix else NEVER)
-        if said is not state.said or start is not state.start or airing is not state.airing:
-            state = state._replace(said=said, start=start, airing=airing)
+        if self.optimum_stop is not None:
+            ends = None if programmed is None else programmed.ends
+            stop = let_cool(self.optimum_stop, stop, room, ends, unix, t)
+            if airing.open() and stop.goal is not None:
+                stop = stop._replace(learned=True)
+            if ends is not None and stop.goal is None and (at := stop_at(self.optimum_stop, stop, ends)) > unix:
+                due = min(due, t + at - unix)
+        if (said, start, airing, stop) != (state.said, state.start, state.airing, state.stop):
+            state = state._replace(said=said, start=start, airing=airing, stop=stop)
         return state, due
 
     def _aim(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> Aim:
@@ -187,23 +234,51 @@ class Zone:
             frost = room is not None and room < self.setpoints.frost
             return Aim(self.setpoints.frost if frost else None, STUCK)
         if state.airing.open():
-            return Aim(self.setpoints.frost, "window_open")
+            wanted = self._wanted(state).setpoint
+            return Aim(self.setpoints.frost if wanted is None else min(self.setpoints.frost, wanted), "window_open")
+        return self._wanted(state)
+
+    def _wanted(self, state: ZoneState) -> Aim:
+        """The setpoint of a sound zone with closed windows: by command, else by the programme."""
+        override = state.override
+        if override.setpoint is not None:
+            return Aim(override.setpoint.value, "command setpoint")
+        if override.mode is not None:
+            return Aim(self.setpoints.of(override.mode.value), f"command {override.mode.value}")
         if state.said is None:
             return Aim(self.setpoints.reduced, "clock_untrusted")
         if state.start.goal is not None:
             return Aim(self.setpoints.comfort, "optimum_start")
+        if state.stop.goal is not None:
+            return Aim(self._comfort(state), "optimum_stop")
         return Aim(self.setpoints.of(state.said.mode), state.said.mode)
 
-    def _said(self, known: Said | None, now: Now, unix: float) -> Said | None:
-        """The mode of the week; None while the clock is not trusted: the reduced setpoint holds then."""
+    def _comfort(self, state: ZoneState) -> float:
+        """The temperature (degC) that people may expect while they are there."""
+        if state.override.setpoint is not None:
+            return float(state.override.setpoint.value)
+        cooling = self.optimum_stop is not None and state.stop.goal is not None
+        return self.setpoints.comfort - (self.optimum_stop.drop if self.optimum_stop is not None and cooling else 0.0)
+
+    def _mode(self, state: ZoneState) -> str | None:
+        """The mode that holds: by command, else by the programme, or by what it was while the time was known."""
+        if state.override.mode is not None:
+            return str(state.override.mode.value)
+        return state.mode if state.said is None else state.said.mode
+
+    def _said(
+        self, known: Said | None, now: Now, unix: float, calendar: NamedCalendar | None
+    ) -> Said | None:  # fmt: skip
+        """The mode of the programme; None while the clock is not trusted: the reduced setpoint holds then."""
         if now.civil is None or not now.trusted:
             return None
-        if known is not None and known.since <= unix < known.until:
+        if known is not None and known.since <= unix < known.until and known.calendar is calendar:
             return known
-        period = self.week.at(now.civil)
+        programme = self.programme
+        period = programme.at(now.civil, calendar)
         ahead = 0.0 if self.optimum_start is None else self.optimum_start.most
         within = period.end - period.start + timedelta(seconds=ahead)
-        occupied = None if period.mode == "comfort" else self.week.next("comfort", now.civil, within)
+        occupied = None if period.mode == "comfort" else programme.next("comfort", now.civil, within, calendar)
         until, warned = period.end.timestamp(), self._warned()
         return Said(
             unix,
@@ -211,6 +286,8 @@ class Zone:
             period.mode,
             None if occupied is None else occupied.timestamp(),
             unix >= warned,
+            until if period.mode == "comfort" and period.end - period.start < LOOKED else None,
+            calendar,
         )
 
     def _warned(self) -> float:
@@ -292,11 +369,11 @@ class Zone:
 
         After a boot, until the time is known, nothing of it begins and nothing is over.
         """
-        occupied = (state.mode if state.said is None else state.said.mode) == "comfort"
+        occupied = self._mode(state) == "comfort"
         cold = state.cold
-        if not aim.heats or not occupied or (room is not None and room > self.setpoints.comfort - MISSED):
+        if not aim.heats or not occupied or (room is not None and room > self._comfort(state) - MISSED):
             cold = None
-        elif cold is None and room is not None and state.said is not None:
+        elif cold is None and room is not None and (state.said is not None or state.override.mode is not None):
             cold = t
         late = NEVER if cold is None else cold + self.missed_after
         return (state if cold == state.cold else state._replace(cold=cold)), late if late > t else NEVER
@@ -393,14 +470,15 @@ class Zone:
         It is over when that time ends or the room is warm.
         """
         already = "comfort_missed" in state.alarms
-        warm = room is not None and room > self.setpoints.comfort - MISSED
-        if state.said is None:
+        warm = room is not None and room > self._comfort(state) - MISSED
+        commanded = state.override.mode is not None
+        if state.said is None and not commanded:
             return already and not warm
-        if state.said.mode != "comfort":
+        if self._mode(state) != "comfort":
             return False
         if room is None:
             return already
-        begins = state.mode not in (None, "comfort")
+        begins = not commanded and state.mode not in (None, "comfort")
         lasts = state.cold is not None and t >= state.cold + self.missed_after
         return (already or begins or lasts) and not warm
 
@@ -422,11 +500,42 @@ class Zone:
             state = state._replace(airing=Airing())
         if self.optimum_start is None:
             state = state._replace(start=Start(state.start.rate))
+        if self.optimum_stop is None:
+            state = state._replace(stop=Stop(state.stop.rate))
         return state
 
     @property
+    def points(self) -> Sequence[Point]:
+        return self._facts_points()
+
+    def _facts_points(self) -> tuple[Point, ...]:
+        """`<zone>.mode` and `<zone>.setpoint`."""
+        return (
+            Point(f"{self.name}.mode", self.name, kind=Kind.STATE),
+            Point(f"{self.name}.setpoint", self.name, "degC"),
+        )
+
+    def facts(self, state: ZoneState) -> Mapping[str, Value]:
+        """The mode that holds, and the setpoint while there is one."""
+        if state.begun is None:
+            return {}
+        untrusted = state.said is None and state.override.mode is None
+        mode = {f"{self.name}.mode": "reduced" if untrusted else self._mode(state)}
+        return mode if state.aim is None else {**mode, f"{self.name}.setpoint": state.aim}
+
+    @property
     def commands(self) -> Sequence[str]:
-        return (f"{self.name}.latch",)
+        return (f"{self.name}.latch", f"{self.name}.mode", f"{self.name}.setpoint")
+
+    def timed_command(self, state: ZoneState, point: str, value: Value, now: Now, given: Issued) -> ZoneState:
+        """`<zone>.mode` and `<zone>.setpoint` hold for a time, also over a restart; null or auto ends them."""
+        override, points = state.override.here(now), self.setpoints
+        if point == f"{self.name}.mode":
+            return state._replace(override=override.set_mode(value, now, given.hold))
+        if point == f"{self.name}.setpoint":
+            high = max(points.comfort, LEGAL)
+            return state._replace(override=override.set_setpoint(value, now, given.hold, points.frost, high))
+        return self.command(state, point, value, now)
 
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
         """`<zone>.latch` reset ends the lockout of the burner: it gets another 20 min. A stuck sensor is used again."""

@@ -76,8 +76,7 @@ class ModulatingZone(Zone):
         """Move the target; and note since when the plant heats, which its pump follows."""
         lost, setpoint = aim.setpoint is None, aim.setpoint
         if setpoint is None:  # the curve alone, and no colder than reduced
-            mode = state.mode if state.said is None else state.said.mode
-            setpoint = max(self.setpoints.reduced, self.setpoints.of(mode or "reduced"))
+            setpoint = max(self.setpoints.reduced, self.setpoints.of(self._mode(state) or "reduced"))
         if lost and not aim.heats:
             lost = False
         wanted = Wanted(setpoint, self.setpoints.comfort, aim.why, aim.heats, room, lost, outdoor)
@@ -220,10 +219,9 @@ class CascadeZone(Zone):
 
     @property
     def points(self) -> Sequence[Point]:
-        """`<zone>.<burner>.run_hours`, h."""
-        return [
-            Point(f"{self.name}.{burner}.run_hours", self.name, "h", Kind.COUNTER) for burner in self.cascade.burners
-        ]
+        """`<zone>.<burner>.run_hours`, h, and those of every zone."""
+        names = (f"{self.name}.{burner}.run_hours" for burner in self.cascade.burners)
+        return [*(Point(name, self.name, "h", Kind.COUNTER) for name in names), *self._facts_points()]
 
     def figures(self, state: ZoneState) -> Mapping[str, float]:
         found = run_hours(self.cascade, state.stages)

@@ -1,4 +1,4 @@
-"""Optimum start of a room, and the detection of an open window."""
+"""Optimum start and stop of a room, and the detection of an open window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import NamedTuple
 from agent.control.api import NEVER
 from agent.services.heating.trail import APART, JUDGED, Trail
 
-__all__ = ["Airing", "OptimumStart", "Start", "WindowOpen", "air", "prepare", "start_at"]
+__all__ = [
+    "Airing", "OptimumStart", "OptimumStop", "Start", "Stop", "WindowOpen", "air", "let_cool", "prepare", "start_at",
+    "stop_at",
+]  # fmt: skip
 
 REACHED = 0.5
 """A room this near (K) to comfort is warm: how long it took is learned."""
@@ -72,6 +75,61 @@ def _learn(spec: OptimumStart, start: Start, room: float, monotonic: float) -> S
     rate = spec.initial if start.rate is None else start.rate
     taught = min(max((monotonic - start.begun) / 60 / gain, rate / 2), rate * 2)
     return start._replace(rate=round(rate + WEIGHT * (taught - rate), 2), learned=True)
+
+
+SLOWEST, FASTEST = 0.02, 5.0
+"""K an hour: what a room may lose without heating, of stone and of tin."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumStop:
+    """Comfort ends up to `most` s early, so that the room has fallen by `drop` K when the occupied time ends."""
+
+    most: float = 3600.0
+    drop: float = 0.5
+
+
+class Stop(NamedTuple):
+    """`rate` is what was learned (K an hour; None: nothing yet). The others are of the cooling that goes on."""
+
+    rate: float | None = None
+    goal: float | None = None
+    """The end of the occupied time (Unix s); None: nothing cools for it."""
+    begun: float = 0.0
+    """Monotonic s."""
+    first: float = 0.0
+    """The room then (degC)."""
+    learned: bool = False
+
+
+def stop_at(spec: OptimumStop, stop: Stop, end: float) -> float:
+    """When the heating for an occupied time that ends at `end` is over (both Unix s)."""
+    return end - (spec.most if stop.rate is None else min(spec.drop / stop.rate * 3600, spec.most))
+
+
+def let_cool(
+    spec: OptimumStop, stop: Stop, room: float | None, end: float | None, unix: float, monotonic: float
+) -> Stop:  # fmt: skip
+    """The cooling at this moment; `end` is that of the occupied time, None while there is none.
+
+    Until something is learned it begins `most` before: the room is heated again when it has fallen by `drop`.
+    """
+    if stop.goal is not None:
+        over = unix >= stop.goal or stop.goal != end
+        if room is not None and not stop.learned and (unix >= stop.goal or room <= stop.first - spec.drop):
+            stop = stop._replace(rate=_cooling(stop, room, monotonic), learned=True)
+        return Stop(stop.rate) if over else stop
+    if room is None or end is None or not stop_at(spec, stop, end) <= unix < end:
+        return stop
+    return Stop(stop.rate, end, monotonic, room)
+
+
+def _cooling(stop: Stop, room: float, monotonic: float) -> float | None:
+    hours = (monotonic - stop.begun) / 3600
+    if hours <= 0:
+        return stop.rate
+    seen = min(max((stop.first - room) / hours, SLOWEST), FASTEST)
+    return round(seen if stop.rate is None else stop.rate + WEIGHT * (seen - stop.rate), 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ def check(at: Checked, heating: Heating) -> None:
         _check_setpoints(at, keys, zone)
         _check_week(at, keys, zone)
         _check_start(at, keys, zone)
+        _check_programme(at, keys, zone)
         _check_control(at, keys, zone)
     for name, water in heating.hot_water.items():
         _check_hot_water(at, ("heating", "hot_water", name), name, water)
@@ -175,6 +176,23 @@ def _check_start(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
             f"{number(round(needed / 3600, 1))} h at {number(start.initial)} min/K, "
             f"optimum start begins at most {DURATION.format(start.max)} before",
         )
+
+
+def _check_programme(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
+    """The calendar, the exceptions, and the end of comfort."""
+    if zone.occupancy is not None:
+        at.known((*keys, "occupancy", "calendar"), "calendar", zone.occupancy.calendar, at.names("calendars"))
+    for index, one in enumerate(zone.exceptions):
+        if one.from_ > one.to:
+            text = f"{one.from_} is after {one.to}; write the first day first"
+            at.error((*keys, "exceptions", index, "from"), text)
+    stop, points = zone.optimum_stop, zone.setpoints
+    if stop is not None and stop.enabled and points.comfort - stop.drop < points.reduced <= points.comfort:
+        text = (
+            f"{number(stop.drop)} K below comfort {number(points.comfort)} degC is below reduced "
+            f"{number(points.reduced)} degC, at which nothing has to be held back"
+        )
+        at.warn((*keys, "optimum_stop", "drop"), text)
 
 
 def _check_control(at: Checked, keys: Keys, zone: ZoneConfig) -> None:

@@ -7,12 +7,14 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from agent.control.api import View, good
+from agent.control.named_calendars import NamedCalendar
 from agent.services.heating.boiler import Burner
 from agent.services.heating.cascade import Stages
 from agent.services.heating.exercise import Pump
 from agent.services.heating.loops import Loop
 from agent.services.heating.modulating import Flow
-from agent.services.heating.room import Airing, Start
+from agent.services.heating.override import ZoneOverride
+from agent.services.heating.room import Airing, Start, Stop
 from agent.services.heating.season import Season
 from agent.services.heating.sg_ready import SgState
 from agent.services.heating.stuck_sensor import Stillness
@@ -34,9 +36,10 @@ class Seen(NamedTuple):
 
 
 class Said(NamedTuple):
-    """The mode of the week from `since` to `until`; `occupied` is when comfort begins next (Unix s).
+    """The mode of the programme from `since` to `until`; `occupied` is when comfort begins next (Unix s).
 
-    `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`.
+    `ending`: the table of the school holidays, which this zone keeps, ends within `ENDING`. `ends` is when comfort,
+    which holds, is over. `calendar` is what it was found out with.
     """
 
     since: float
@@ -44,6 +47,8 @@ class Said(NamedTuple):
     mode: str
     occupied: float | None
     ending: bool
+    ends: float | None = None
+    calendar: NamedCalendar | None = None
 
 
 class ZoneState(NamedTuple):
@@ -73,7 +78,11 @@ class ZoneState(NamedTuple):
     """The burners of a cascade."""
     sg: SgState = SgState()
     said: Said | None = None
-    """Worked out from the week; not kept."""
+    """Worked out from the programme; not kept."""
+    stop: Stop = Stop()
+    override: ZoneOverride = ZoneOverride()
+    aim: float | None = None
+    """The setpoint that holds (degC); not kept."""
 
 
 _PARTS: Mapping[str, Any] = {"loop": Loop, "burner": Burner, "pump": Pump, "start": Start, "airing": Airing}
@@ -82,6 +91,7 @@ _LATER: Mapping[str, Any] = {
     "season": lambda kept: Season(**kept),
     "still": Stillness.load,
     "tuning": lambda kept: Tuning(**kept),
+    "stop": lambda kept: Stop(**kept),
 }
 """Parts that came after the first version: a state without them opens, and that version reads one with them."""
 _OF_PLANTS: Mapping[str, Any] = {"flow": Flow, "stages": Stages, "sg": SgState}
@@ -92,6 +102,7 @@ def dumped(state: ZoneState) -> dict[str, Any]:
     parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
     parts["still"] = state.still.dump()
     parts |= {name: found.dump() for name, part in _OF_PLANTS.items() if (found := getattr(state, name)) != part()}
+    parts["override"] = state.override.dump()
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
     alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: it is restored from `still`
     return {**parts, **seen, "begun": state.begun, "mode": state.mode, "alarms": alarms, "cold": state.cold}
@@ -103,8 +114,9 @@ def loaded(kept: Mapping[str, Any]) -> ZoneState:
     parts |= {name: part.load(kept[name]) for name, part in _OF_PLANTS.items() if name in kept}
     seen: dict[str, Any] = {name: Seen(*found) if (found := kept[name]) else None for name in ("room", "outdoor")}
     state = ZoneState(
-        **parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]), cold=kept.get("cold")
-    )
+        **parts, **seen, begun=kept["begun"], mode=kept["mode"], alarms=frozenset(kept["alarms"]),
+        cold=kept.get("cold"), override=ZoneOverride.load(kept.get("override")),
+    )  # fmt: skip
     return state._replace(alarms=state.alarms | {STUCK}) if state.still.stuck else state
 
 
@@ -143,7 +155,8 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
     burner = Burner(locked=was.locked, cut=was.cut, hot=was.hot, failed=was.failed)
     return state._replace(
         begun=t, room=None, outdoor=None, loop=loop, burner=burner, pump=state.pump._replace(until=None),
-        start=Start(state.start.rate), airing=Airing(since=t if state.airing.open() else None), said=None, cold=cold,
+        start=Start(state.start.rate), stop=Stop(state.stop.rate),
+        airing=Airing(since=t if state.airing.open() else None), said=None, cold=cold,
         trail=state.trail.in_this_boot(), season=Season(), tuning=state.tuning.in_this_boot(),
         flow=state.flow.in_this_boot(), stages=state.stages.in_this_boot(), sg=state.sg.in_this_boot(),
     )  # fmt: skip

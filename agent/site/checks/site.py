@@ -106,7 +106,7 @@ def _check_uplink(at: Checked) -> None:
 def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
     """A name that no command could ever mean is a slip; patterns, alarms, latches and indexes are taken as written."""
     actuators = at.names("actuators")
-    others = name.startswith("alarm.") or name.endswith((".latch", ".baseline", ".index"))
+    others = name.startswith("alarm.") or name.endswith((".latch", ".baseline", ".index", ".mode", ".setpoint"))
     if "*" in name and name.endswith(".index"):
         at.warn(keys, f"{name} means no index", "name each one that a command may set")
     if "*" in name or name in actuators or others:

@@ -16,8 +16,8 @@ from agent.uplink.session import LARGEST_COMMAND
 
 __all__ = ["parse"]
 
-_WORDS = ("ack", "reset")
-"""Values for alarms and latches."""
+_WORDS = ("ack", "reset", "comfort", "reduced", "frost", "auto")
+"""Values for alarms, latches and the modes of zones."""
 _KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "if", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""

@@ -153,4 +153,5 @@ def test_a_cascade_takes_the_longest_limits():
     settings = build_settings(load(CASES / "boiler-house.yaml"))
     zone = next(one for one in settings.controls if isinstance(one, CascadeZone))
     assert (zone.min_on, zone.min_off, zone.least_cycle) == (240, 360, 600)
-    assert [point.id for point in zone.points] == ["school.b1.run_hours", "school.b2.run_hours"]
+    own = ["school.b1.run_hours", "school.b2.run_hours", "school.mode", "school.setpoint"]
+    assert [point.id for point in zone.points] == own

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Factual", "Happening", "Input", "Issued", "Metered",
-    "Now", "Output", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "good", "updated",
+    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Input",
+    "Issued", "Metered", "Now", "Output", "Priced", "Repeated", "Step", "Telling", "Timed", "View", "Wish", "Worded",
+    "check_reset", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -227,6 +228,32 @@ class Worded(Protocol):
     @property
     def words(self) -> frozenset[str]:
         """These inputs."""
+
+
+@runtime_checkable
+class Exact(Protocol):
+    """A control that tells some figures at full hours only, so that they do not show when a person came by."""
+
+    def figures_now(self, state: Any) -> Mapping[str, float]:
+        """These figures as they are now. They do not leave the box."""
+
+
+@runtime_checkable
+class Repeated(Protocol):
+    """A control with inputs of which each good reading that is on counts, also one that says the same as the last: a
+    radio button tells its presses, and never their end."""
+
+    @property
+    def repeated(self) -> frozenset[str]: ...
+
+
+@runtime_checkable
+class Discreet(Protocol):
+    """A control with inputs that tell when people come by. Their readings do not leave the box, nor does anything else
+    of a radio node that sends them."""
+
+    @property
+    def private(self) -> frozenset[str]: ...
 
 
 @runtime_checkable

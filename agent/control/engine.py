@@ -22,6 +22,7 @@ from agent.control.api import (
     Commanded,
     Control,
     Counting,
+    Exact,
     Factual,
     Happening,
     Input,
@@ -30,6 +31,7 @@ from agent.control.api import (
     Now,
     Output,
     Priced,
+    Repeated,
     Step,
     Timed,
     View,
@@ -134,6 +136,8 @@ class Engine:
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
+        self._repeated = {name for rule in self._rules if isinstance(rule.control, Repeated)
+                          for name in rule.control.repeated}  # fmt: skip
         parts = (part for rule in self._rules for part in (rule.factual, rule.account) if part is not None)
         self._own = {point.id for part in parts for point in part.points}
         """The points of controls, at which other controls may look."""
@@ -184,7 +188,7 @@ class Engine:
     # -- what comes in -----------------------------------------------------------------------------------------
 
     def observe(self, readings: Readings) -> None:
-        """Take inputs. One that did not change only counts as received again."""
+        """Take inputs. One that did not change only counts as received again, unless a control wants each."""
         wanted, points = self._wanted, self._points
         for reading in readings:
             name = reading.point
@@ -194,7 +198,9 @@ class Engine:
             if reading.quality is not Quality.GOOD:
                 at = -NEVER if before is None else before.at  # that of the last good one
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
-            if before is None or before._replace(at=at) != now:
+            if before is None or before._replace(at=at) != now or (
+                name in self._repeated and now.value and at > before.at
+            ):  # fmt: skip
                 self._changed.add(name)
         if self._changed:
             self._wake.set()
@@ -234,6 +240,14 @@ class Engine:
                 self._answer(rule.commanded, rule.state, command)
                 return partial(self._carry_out, rule, rule.commanded, command)
         return None
+
+    def figures_now(self) -> dict[str, float]:
+        """The figures that are told at full hours, as they are now: for the simulator."""
+        found: dict[str, float] = {}
+        for rule in self._rules:
+            if isinstance(rule.control, Exact):
+                found |= rule.control.figures_now(rule.state)
+        return found
 
     def swapped(self, meter: str, index: float) -> str | None:
         """A meter was swapped: it goes on from `index`. The control that follows it; None if none does."""

@@ -415,3 +415,36 @@ async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermost
                 await asyncio.sleep(0)
     assert engine.due() > house.clock.monotonic()
     running.cancel()
+
+
+async def test_each_press_of_a_button_steps_a_control_that_wants_it(house, thermostat):
+    class Light(thermostat):
+        repeated = frozenset({"temp"})
+
+    engine = house.engine(Light())
+    for value, wakes in ((True, True), (True, True), (False, True), (False, False)):
+        house.clock.at += 10
+        engine.observe(house.reading("temp", value))
+        assert engine.woken is wakes
+        await engine.look()
+    engine.observe(house.reading("temp", True))
+    await engine.look()
+    engine.observe(house.reading("temp", True))
+    assert not engine.woken, "the same reading once more is no press"
+
+
+async def test_a_command_is_told_how_old_it_is_and_for_how_long(house, thermostat):
+    given = []
+
+    class Light(thermostat):
+        def timed_command(self, state, point, value, now, how):
+            given.append(how)
+            return state
+
+    engine = house.engine(Light())
+    await engine.look()
+    now = house.clock.now()
+    for issued, hold in ((None, None), (now.wall_ms - 90_000, 300_000), (now.wall_ms + 90_000, None)):
+        command = Command("c", "room.latch", True, now, issued_at=issued, hold_ms=hold)
+        await engine.point_command(command)()
+    assert [(round(one.age), one.hold) for one in given[::2]] == [(0, None), (90, 300.0), (0, None)]

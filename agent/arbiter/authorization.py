@@ -17,7 +17,8 @@ class Authorization:
     `allow` lists the points that commands by MQTT may name, as names and patterns (`*`); None allows every point. A
     meter's index, and a `writable` point that no actuator owns, must be listed by its own name: no pattern allows it.
     `outputs` has the output of each actuator by its name; a condition may name either. `last` are the last readings.
-    `present` gives the value of an output, with what was written since it was read; None if it is unknown.
+    `present` gives the value of an output, with what was written since it was read; None if it is unknown. `personal`
+    are points and devices whose readings do not leave the box, so no outcome of a command by MQTT tells them.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class Authorization:
         last: Mapping[str, Reading],
         present: Callable[[str], Value] = lambda _name: None,
         writable: Container[str] = (),
+        personal: Container[str] = (),
     ) -> None:
-        self._writable = writable
+        self._writable, self._personal = writable, personal
         self._allow, self._outputs, self._last, self._present = allow, outputs, last, present
         self._owners = {output: name for name, output in outputs.items()}
 
@@ -36,6 +38,8 @@ class Authorization:
         if command.origin is Origin.MQTT:
             self._check_list(command.point)
         if command.condition is not None:
+            if command.origin is Origin.MQTT:
+                self._check_personal(command.condition[0])
             self._check(*command.condition)
 
     def _check_list(self, point: str) -> None:
@@ -51,6 +55,10 @@ class Authorization:
         """Whether the list has the point, by the name of the actuator or of its output."""
         names = {point, self._outputs.get(point, point), self._owners.get(point, point)}
         return any(fnmatchcase(name, pattern) for name in names for pattern in self._allow or ())
+
+    def _check_personal(self, point: str) -> None:
+        if point in self._personal or point.partition(".")[0] in self._personal:
+            raise Rejected(f"the condition names {point}, whose values stay on the gateway")
 
     def _check(self, point: str, expected: Value) -> None:
         reading, present = self._last.get(self._outputs.get(point, point)), self._present(point)

@@ -111,7 +111,9 @@ class Parts:
             self.engine, self.open_alarms, hub, self.clock, self.orphans.forget, self.buses.forget_nonces
         )
         writable = frozenset(point.id for point in hub.points.values() if point.writable)
-        authorization = Authorization(settings.allow, settings.outputs, hub.last, self.arbiter.present, writable)
+        authorization = Authorization(
+            settings.allow, settings.outputs, hub.last, self.arbiter.present, writable, settings.personal
+        )
         self.arbiter.take_commands(point_commands, authorization)
 
     # -- making ------------------------------------------------------------------------------------------------

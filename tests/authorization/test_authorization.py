@@ -94,3 +94,13 @@ def test_a_condition_knows_what_was_written_since_the_last_poll():
     with pytest.raises(Rejected, match="km1 is on, and the condition wants off"):
         watch(command(condition=("km1", False)))
     Authorization(None, OUTPUTS, {}, {"km1": True}.get)(command(condition=("km1", True)))
+
+
+def test_no_condition_by_mqtt_asks_for_what_stays_on_the_gateway():
+    last = {name: Reading(name, True, NOW) for name in ("pir.motion", "button", "io.di1")}
+    watch = Authorization(None, OUTPUTS, last, personal=("pir", "button"))
+    for name in ("pir.motion", "button"):
+        with pytest.raises(Rejected, match="whose values stay on the gateway"):
+            watch(command(condition=(name, True)))
+        watch(command(condition=(name, True), origin=Origin.LOCAL))
+    watch(command(condition=("io.di1", True)))

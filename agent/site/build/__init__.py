@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.control.api import Control, Metered, Telling
+from agent.control.api import Control, Discreet, Metered, Telling
 from agent.control.calendar_watch import CalendarWatch
 from agent.core.actuator_spec import ActuatorSpec
 from agent.core.hub import Policy
@@ -169,6 +169,7 @@ def _policies(site: Site, withheld: set[str]) -> dict[str, Policy]:
     for signal in site.signals.values():
         if signal.kind == "counter" and _is_pin(site, signal.from_):
             found[signal.from_] = Policy(local=True)
+    found = {name: policy for name, policy in found.items() if withheld.isdisjoint(_names(name))}
     return found | peer_policies(site) | dict.fromkeys(withheld, Policy(local=True))
 
 
@@ -319,12 +320,20 @@ def _personal(site: Site) -> set[str]:
 
 def _withheld(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
     """The points that are personal, their sources, and what is made of them: signals, and controls that count it."""
-    found = _personal(site)
+    found = _personal(site) | _private(site, rules)
     found |= {signal.from_ for name, signal in site.signals.items() if name in found}
     found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
     found |= {one.name for one in rules if isinstance(one, Metered) and not found.isdisjoint(_names(one.meter))}
     return found | {one.subject for one in rules if isinstance(one, Telling)
                     if any(not found.isdisjoint(_names(point)) for point in one.told)}  # fmt: skip
+
+
+def _private(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
+    """The points that tell when people come by, and the radio nodes that send them: each of their frames tells it."""
+    found = {name for one in rules if isinstance(one, Discreet) for name in one.private}
+    sources = found | {signal.from_ for name, signal in site.signals.items() if name in found}
+    devices = {name: site.devices.get(name) for name in (source.partition(".")[0] for source in sources)}
+    return found | {name for name, device in devices.items() if device is not None and not device.is_polled}
 
 
 def _names(reference: str) -> tuple[str, str]:

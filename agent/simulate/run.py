@@ -444,10 +444,12 @@ class Simulation:
 
     def _result(self) -> dict[str, Any]:
         outputs, totals = self._arbiter.outputs(), self._plant.totals()
+        accounts = self._engine.figures_now()
         return {
             "edges": self._record.edges,
             "events": self._record.events,
             "totals": totals,
+            **({"accounts": accounts} if accounts else {}),
             "final": {
                 "outputs": {
                     name: {"value": one.value, "priority": one.priority, "cause": one.cause}

@@ -11,6 +11,7 @@
 - `value_at`: an actuator's value at times, `[[at, value], ...]`. `max_starts`: an actuator's `[seconds, starts]`: no
   more starts than that in any such time. `gap`: an actuator's least `min_on` and `min_off` (seconds) between its edges.
 - `events_of`: each of these is told, `count` times if given. `never`: "code subject" that no alarm and no change tells.
+- `accounts`: figures of light on request, as they are in the end.
 - `outcomes`: the last state of a command, by its id (a text, or a list of those that are right).
 - `never_together`: `[one, value, other, value]`, values that two actuators never have at one time. `after`: `[edge,
   edge, seconds]`, the second at least so long after the latest of the first.
@@ -146,6 +147,9 @@ def differences(expected: Item, found: Any) -> Iterable[str]:
             yield f"{actuator} ends as {found['final']['outputs'][actuator]}, wanted {wanted}"
     yield from wrong_alarms(expected, found)
     yield from wrong_times(expected, found)
+    for point, wanted in expected.get("accounts", {}).items():
+        if found["accounts"].get(point) != wanted:
+            yield f"{point} is {found['accounts'].get(point)}, wanted {wanted}"
     for name, wanted in expected.get("outcomes", {}).items():
         last = [one for one in found["events"] if one["kind"] == "outcome" and one.get("id") == name][-1:]
         if not last or last[0]["code"] not in ([wanted] if isinstance(wanted, str) else wanted):

@@ -9,13 +9,16 @@ from agent.control.api import Control
 from agent.services.lighting import config
 from agent.services.lighting.control import Circuit, Shared
 from agent.services.lighting.lamps import Lamps
+from agent.services.lighting.light_on_request import LightOnRequest
 from agent.services.lighting.night import Exceptional, NightPart, Programme, Switch
+from agent.services.lighting.on_demand import LegalHours, OnDemand
 from agent.services.lighting.photocell import Photocell
+from agent.services.lighting.presence import Presence
 from agent.site.build.defaults import ActuatorDefaults
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
-__all__ = ["actuator_defaults", "controls", "programme"]
+__all__ = ["actuator_defaults", "controls", "on_demand", "programme"]
 
 MIN_ON = 900.0
 """Seconds that a contactor of lamps stays on at least, where the site file is silent; likewise the others."""
@@ -23,6 +26,9 @@ MIN_OFF_LED, MIN_OFF_HID = 60.0, 900.0
 STARTS_PER_HOUR = 4
 STAGGER = 10.0
 """Seconds between the switchings on of two circuits."""
+STUCK_AFTER, STUCK_PRESENCE = 3600.0, 4 * 3600.0
+"""Seconds after which a trigger, and a presence signal, is stuck; or this many times what they light for."""
+STUCK_TIMES = 4
 _NOT_BEFORE_SUNSET = ("heritage", "park", "facade", "car_park")
 """Kinds that no photocell may light before their hour (arrêté du 27 décembre 2018)."""
 _VOLTAGES = {"voltage", "voltage_l1", "voltage_l2", "voltage_l3"}
@@ -75,7 +81,61 @@ def _circuit(site: Site, lighting: config.Lighting, name: str, circuit: config.C
         ),
         near=tuple((other.actuator, _dimmer(other)) for key, other in lighting.circuits.items() if key != name),
         never_early=circuit.kind in _NOT_BEFORE_SUNSET and circuit.legal_reference is None,
+        on_request=_on_request(site, name, circuit),
     )
+
+
+def _on_request(site: Site, name: str, circuit: config.CircuitConfig) -> LightOnRequest | None:
+    if circuit.on_demand is None and circuit.presence is None:
+        return None
+    presence = circuit.presence
+    return LightOnRequest(
+        name,
+        circuit.actuator,
+        _dimmer(circuit),
+        site.actuators[circuit.actuator].kind == "level",
+        on_demand(site, circuit),
+        None
+        if presence is None
+        else Presence(
+            presence.signal,
+            presence.level,
+            presence.otherwise,
+            presence.hold,
+            presence.stuck_after or max(STUCK_PRESENCE, STUCK_TIMES * presence.hold),
+        ),
+        has_steps=circuit.dimming is not None and bool(circuit.dimming.levels),
+        rated=circuit.rated_power is not None
+        or any(point.endswith(".active_power") for point in _measured(site, circuit.meter)),
+    )
+
+
+def on_demand(site: Site, circuit: config.CircuitConfig) -> OnDemand | None:
+    """Translate the light of a circuit on request."""
+    wanted = circuit.on_demand
+    if wanted is None:
+        return None
+    return OnDemand(
+        tuple(dict.fromkeys(wanted.triggers)),
+        wanted.for_,
+        wanted.level,
+        wanted.at_most,
+        wanted.only == "part_night_off",
+        wanted.stuck_after or max(STUCK_AFTER, STUCK_TIMES * wanted.for_),
+        _legal_hours(circuit),
+        programme(site, circuit).min_on,
+    )
+
+
+def _legal_hours(circuit: config.CircuitConfig) -> LegalHours:
+    """By the kind of the circuit; none where `legal_reference` exempts it."""
+    if circuit.legal_reference is not None:
+        return LegalHours()
+    ends, more = circuit.activity_ends, config.AFTER_END.get(circuit.kind)
+    until = config.LEGAL_OFF if circuit.kind in config.BY_ONE else None
+    if ends is not None and more is not None:
+        until = (ends + more) % 1440
+    return LegalHours(circuit.kind in _NOT_BEFORE_SUNSET, until)
 
 
 def _is_hid(circuit: config.CircuitConfig) -> bool:

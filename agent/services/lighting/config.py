@@ -11,9 +11,21 @@ from pydantic_core import PydanticCustomError
 from agent.site.language.base import Many, Model, Reference, Section
 from agent.site.language.problems import listed
 from agent.site.language.spellings import days_meant, spell, word_meant
-from agent.site.language.values import DAYS, Choice, Date, Duration, Offset, Percent, Power, TimeOfDay, plain
+from agent.site.language.values import (
+    DAYS,
+    Choice,
+    Date,
+    Duration,
+    Offset,
+    Percent,
+    Power,
+    TimeOfDay,
+    TimeSpan,
+    Written,
+    plain,
+)
 
-__all__ = ["SECTION", "CircuitConfig", "Lighting"]
+__all__ = ["AFTER_END", "BY_ONE", "LEGAL_OFF", "SECTION", "CircuitConfig", "Lighting"]
 
 spell(
     {
@@ -31,6 +43,12 @@ spell(
         "sodium": "hid", "férié": "public_holiday", "ferie": "public_holiday",
     },
 )  # fmt: skip
+
+LEGAL_OFF = 60
+"""Minutes: heritage, façades and parks are dark by 01:00 (arrêté du 27 décembre 2018, article 2)."""
+BY_ONE = ("heritage", "park", "facade")
+AFTER_END = {"park": 60, "site": 60, "car_park": 120}
+"""Minutes that a kind may burn after its activity ended, or it closed (the same)."""
 
 NIGHT_DAYS = (*DAYS, "public_holiday", "eve_of_public_holiday")
 
@@ -136,6 +154,51 @@ def _no_cut(value: Any) -> Any:
 _Cuts = Many[NightCut] | Literal["none"]
 
 
+def _a_night(value: Any) -> int:
+    found = re.fullmatch(r"\s*([0-9]{1,3})\s*/\s*night\s*", value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        amount = re.match(r"\s*([1-9][0-9]{0,2})\b", str(value))
+        raise ValueError(f"{plain(value)} is no number of requests a night; write {amount[1] if amount else 6}/night")
+    return int(found[1])
+
+
+ANight = Annotated[
+    int,
+    Written(_a_night, {"type": "string", "pattern": r"^\s*[0-9]{1,3}\s*/\s*night\s*$"}, "a number, such as 6/night"),
+]
+
+
+class OnDemandConfig(Model):
+    """Light on request: a button, a motion sensor, or a command on `<circuit>.on_demand`."""
+
+    triggers: Many[Reference] = ()
+    """Points or signals that ask for light while they are on. Their readings stay on the gateway."""
+    for_: TimeSpan = Field(alias="for")
+    """How long the lamps burn after the last request. What is older lights nothing."""
+    level: Percent = 100
+    at_most: ANight | None = None
+    """Requests a night, from noon to noon. Each `for` of light counts as one."""
+    only: Annotated[Literal["part_night_off"] | None, Choice("part_night_off")] = None
+    """part_night_off: only in the hours that the circuit cuts out. Without, whenever it is dark and the law allows."""
+    stuck_after: TimeSpan | None = None
+    """A trigger that was on for so long, without a pause of `for`, is stuck: it asks for nothing more. Without, 1 h, or
+    four times `for` if that is longer."""
+
+
+class PresenceConfig(Model):
+    """The level of a dimmed circuit by presence. Within its dimming steps if it has some, else while it burns."""
+
+    signal: Reference
+    """A point or signal that is on while something moves. Its readings stay on the gateway."""
+    level: Percent = 100
+    otherwise: Percent
+    hold: Duration = 300
+    """How long the lamps stay at `level` after the signal was on."""
+    stuck_after: TimeSpan | None = None
+    """A signal that was on for so long without a pause is stuck: the programme's level holds. Without, 4 h, or four
+    times `hold` if that is longer."""
+
+
 class LightException(Model):
     """Nights on which something else holds; both dates are included."""
 
@@ -171,6 +234,8 @@ class CircuitConfig(Model):
     start_delay: Duration = 0
     """How much later than the others it switches on, so that not all lamps start at once."""
     dimming: Dimming | None = None
+    on_demand: OnDemandConfig | None = None
+    presence: PresenceConfig | None = None
     legal_reference: str | None = None
     """The rule that permits other hours than the law's, such as a prefect's order."""
 

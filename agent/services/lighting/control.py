@@ -1,9 +1,10 @@
 """One lighting circuit: the state of its contactor and its dimmer, its run-hours, and its faults.
 
 At any moment it wishes a state, never an edge: after a restart it wishes the same. Priorities: the local switch (1,
-reported), a dated exception (13), the programme of the week (15). Within `window` of the sun's events the photocell
-moves them. A time that was trusted in this boot counts as known. Without a known time the photocell alone decides;
-without a photocell the last known time; with neither there is no wish, and the output stays as it is.
+reported), light on request (12), a dated exception (13), the programme of the week (15). Within `window` of the sun's
+events the photocell moves them. A time that was trusted in this boot counts as known. Without a known time the
+photocell alone decides; without a photocell the last known time; with neither there is no wish, and the output stays
+as it is.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Output, Step, View, Wish, check_reset, good
+from agent.control.api import NEVER, Happening, Issued, Now, Output, Step, View, Wish, check_reset, good
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.model import Kind, Point, Value
 from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
 from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Observation
+from agent.services.lighting.light_on_request import LightOnRequest, ProgrammeNow, RequestedLight
 from agent.services.lighting.night import FULL, Night, Programme
 from agent.services.lighting.photocell import Cell, Glow, Photocell
 from agent.services.lighting.state import Burning, CircuitState, Tonight, dumped, loaded
@@ -70,6 +72,7 @@ class Circuit:
     """Contactors and dimmers of the other circuits: their lamps may light the probe too."""
     never_early: bool = False
     """The law lets it go on at the sun's event and no earlier: the photocell may only make it later."""
+    on_request: LightOnRequest | None = None
     least_hold: float = 0.0
     """Seconds that a fault must last at least, where meter and contact are slow to follow (the demo)."""
 
@@ -80,7 +83,18 @@ class Circuit:
         names += [name for one in self.shared for name in (one.actuator, one.dimmer)]
         if cell is not None:
             names += [name for one in self.near for name in one]
+        names += self.private
         return frozenset(name for name in names if name is not None)
+
+    @property
+    def private(self) -> frozenset[str]:
+        """The inputs that tell when people come by."""
+        return frozenset(() if self.on_request is None else self.on_request.inputs)
+
+    @property
+    def repeated(self) -> frozenset[str]:
+        """Inputs of which each press counts, also where nothing tells its end."""
+        return self.private
 
     def initial(self) -> CircuitState:
         return CircuitState()
@@ -95,6 +109,8 @@ class Circuit:
         if wanted is None and state.lit is not None:  # wanting nothing any more would switch it off
             wanted = (SCHEDULE, state.lit, "as it was, neither time nor light is known")
         wishes = self._wishes(wanted, tonight, manual, now, at)
+        anchor = boot_anchor(state.anchor, now)
+        requested, told = self._requested(state, view, now, tonight, at, wanted, anchor)
         level = self._level(view, float(wishes[-1].value or 0.0) if self.dimmer is not None else FULL)
         since = state.level_since if level == state.level or state.level is None else now.monotonic
         observation = self._seen(view, now, manual, level, since, tonight)
@@ -102,20 +118,42 @@ class Circuit:
         if tonight is not None:
             baseline = baseline.turned(tonight.night.day)
         verdicts = self.lamps.judge(observation, baseline)
+        if self.on_request is not None:
+            verdicts |= self.on_request.verdicts(requested, view)
         verdicts["local_manual"] = manual is not None if switch_known else None
         verdicts["photocell_stuck"] = cell.stuck(now.monotonic) if cell.steady is not None else None
         watch = watch.look(verdicts, now.monotonic, self.least_hold)
         if state.relamped:
             watch = Watch(watch.open - RELAMPED, watch.turning)
-        standing = {code: self._detail(code, observation, baseline, cell) for code in watch.open}
+        standing = {code: self._detail(code, observation, baseline, cell, requested, view) for code in watch.open}
         _, happenings = alarm_changes(self.name, state.watch.open, standing, SEVERITY)
-        burning, anchor = self._burning(observation, watch, now), boot_anchor(state.anchor, now)
+        burning = self._burning(observation, watch, now)
         starts = state.starts + (state.burning is not None and burning.closed > state.burning.closed)
         state = CircuitState(
             cell, watch, baseline, seconds, energy, starts, anchor, tonight, burning, level, since, glow=glow,
-            lit=None if wanted is None else wanted[1],
+            lit=None if wanted is None else wanted[1], requested=requested,
         )  # fmt: skip
-        return Step(state, wishes, happenings, self._due(state, view, now))
+        return Step(state, [*wishes, *requested.wishes], [*told, *happenings], self._due(state, view, now))
+
+    def _requested(
+        self, state: CircuitState, view: View, now: Now, tonight: Tonight | None, at: datetime | None,
+        wanted: tuple[int, bool, str] | None, anchor: float | None,
+    ) -> tuple[RequestedLight, Sequence[Happening]]:  # fmt: skip
+        """The wishes beside the programme, after the light since the last step was counted."""
+        requested, was = state.requested, state.burning
+        if self.on_request is None:
+            return requested, ()
+        if state.recalled:
+            requested = requested.shifted(BootShift.from_anchor(state.anchor, now))
+        if was is not None and was.closed and now.monotonic > was.at:
+            requested = self.on_request.burnt(requested, now.monotonic - was.at, was.power)
+        night = None if tonight is None else tonight.night
+        step = night.step(at) if night is not None and at is not None and now.known else None
+        programme = ProgrammeNow(
+            None if wanted is None else wanted[1], FULL if step is None else step, step is not None,
+            () if tonight is None else tonight.windows, night, at, anchor,
+        )  # fmt: skip
+        return self.on_request.step(requested, view, now, programme)
 
     def _watch(self, state: CircuitState) -> Watch:
         """The open faults; after a start without those whose settings left the file: nothing would clear them."""
@@ -128,6 +166,8 @@ class Circuit:
             gone.add("undervoltage")
         if self.power is None:
             gone |= {*LAMP_FAULTS, "day_burning"}
+        if self.on_request is None:
+            gone |= {"trigger_stuck", "sensor_fault"}
         return Watch(state.watch.open - gone, state.watch.turning)
 
     # -- wishes ------------------------------------------------------------------------------------------------
@@ -140,8 +180,10 @@ class Circuit:
         night = self.programme.night(self.programme.calendar.night(at))
         early = night.dusk.timestamp() - TWILIGHT.total_seconds() if night.dusk is not None else NEVER
         late = night.dawn.timestamp() + TWILIGHT.total_seconds() if night.dawn is not None else NEVER
-        marks = {at.timestamp() for at in self._marks(night)} | ({early, late} - {NEVER})
-        return Tonight(night, tuple(sorted(marks)), (early, late))
+        windows = () if self.on_request is None else self.on_request.windows(self.programme, night)
+        edges = (edge for one in windows for edge in (one.start, one.end))
+        marks = {at.timestamp() for at in (*self._marks(night), *edges)} | ({early, late} - {NEVER})
+        return Tonight(night, tuple(sorted(marks)), (early, late), windows)
 
     def _marks(self, night: Night) -> Iterator[datetime]:
         yield night.end
@@ -257,6 +299,8 @@ class Circuit:
 
     def _level(self, view: View, wished: float) -> float:
         """% at which the lamps are, as far as is known."""
+        if self.proportional:
+            return _shown(view, self.actuator, FULL) or FULL
         return FULL if self.dimmer is None else _shown(view, self.dimmer, wished)
 
     # -- measurements and faults -------------------------------------------------------------------------------
@@ -330,7 +374,12 @@ class Circuit:
             normal = (observation.key, observation.power, observation.voltage)
         return Burning(now.monotonic, closed, power, normal)
 
-    def _detail(self, code: str, observation: Observation, baseline: Baseline, cell: Cell) -> Mapping[str, Any]:
+    def _detail(
+        self, code: str, observation: Observation, baseline: Baseline, cell: Cell, requested: RequestedLight, view: View
+    ) -> Mapping[str, Any]:
+        if self.on_request is not None and code in ("trigger_stuck", "sensor_fault"):
+            stuck = code == "trigger_stuck"
+            return {"trigger": ", ".join(self.on_request.stuck(requested) if stuck else self.on_request.lost(view))}
         if code == "local_manual":
             return {"switch": "on" if observation.manual else "off"}
         if code == "photocell_stuck":
@@ -349,6 +398,8 @@ class Circuit:
 
     def _due(self, state: CircuitState, view: View, now: Now) -> float:
         found = [state.watch.due(self.least_hold)]
+        if self.on_request is not None:
+            found.append(self.on_request.due(state.requested, now))
         if self.photocell is not None:
             found += [self.photocell.due(state.cell, now.monotonic), state.glow.due(now.monotonic)]
         output = view.outputs.get(self.actuator)
@@ -372,7 +423,8 @@ class Circuit:
         units = {"run_hours": "h", "starts": ""}
         if self._tells_energy:
             units["energy"] = "kWh"
-        return [Point(f"{self.name}.{what}", self.name, unit, Kind.COUNTER) for what, unit in units.items()]
+        own = [Point(f"{self.name}.{what}", self.name, unit, Kind.COUNTER) for what, unit in units.items()]
+        return own if self.on_request is None else [*own, *self.on_request.points]
 
     @property
     def _tells_energy(self) -> bool:
@@ -383,22 +435,43 @@ class Circuit:
         found = {f"{self.name}.run_hours": round(state.seconds / 3600, 2), f"{self.name}.starts": state.starts}
         if self._tells_energy:
             found[f"{self.name}.energy"] = round(state.energy / 1000, 2)
-        return found
+        return found if self.on_request is None else {**found, **self.on_request.figures(state.requested.account.told)}
+
+    def figures_now(self, state: CircuitState) -> Mapping[str, float]:
+        """The cost of light on request, up to now."""
+        return {} if self.on_request is None else self.on_request.figures(state.requested.account.cost)
+
+    def mark(self, state: CircuitState) -> object:
+        """The requests of this night: a crash gives no more of them."""
+        return None if self.on_request is None else self.on_request.mark(state.requested)
 
     # -- persistence and commands ------------------------------------------------------------------------------
 
     def dump(self, state: CircuitState) -> dict[str, Any]:
-        return dumped(state)
+        found = dumped(state)
+        return found if self.on_request is None else found | {"requested": self.on_request.dump(state.requested)}
 
     def load(self, kept: Mapping[str, Any]) -> CircuitState:
-        return loaded(kept)
+        state = loaded(kept)
+        if self.on_request is None or "requested" not in kept:
+            return state
+        return state._replace(requested=self.on_request.load(kept["requested"]))
 
     @property
     def commands(self) -> Sequence[str]:
-        return (f"{self.name}.baseline",)
+        return (f"{self.name}.baseline", *(() if self.on_request is None else self.on_request.commands))
 
-    def command(self, state: CircuitState, point: str, value: Value, _now: Now) -> CircuitState:
-        """`<circuit>.baseline` takes "reset": after relamping the baseline is learned again."""
+    def command(self, state: CircuitState, point: str, value: Value, now: Now) -> CircuitState:
+        return self.timed_command(state, point, value, now, Issued())
+
+    def timed_command(
+        self, state: CircuitState, point: str, value: Value, now: Now, given: Issued
+    ) -> CircuitState:
+        """`<circuit>.baseline` takes "reset": after relamping the baseline is learned again. `<circuit>.on_demand`
+        takes on and off."""
+        if self.on_request is not None and point in self.on_request.commands:
+            requested = self.on_request.command(state.requested, point, value, now.monotonic, given)
+            return state._replace(requested=requested)
         check_reset(point, value)
         return state._replace(baseline=Baseline(), relamped=True)
 

@@ -21,6 +21,8 @@ HOLD = {
     "undervoltage": 60.0,
     "photocell_stuck": 0.0,
     "local_manual": 0.0,
+    "trigger_stuck": 0.0,
+    "sensor_fault": 60.0,
 }
 """Seconds that each fault must be present before its alarm is raised, and absent before it is cleared."""
 SEVERITY = {
@@ -33,6 +35,8 @@ SEVERITY = {
     "undervoltage": Severity.MINOR,
     "photocell_stuck": Severity.MINOR,
     "local_manual": Severity.INFO,
+    "trigger_stuck": Severity.MINOR,
+    "sensor_fault": Severity.MINOR,
 }
 
 

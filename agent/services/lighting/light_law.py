@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from agent.control.calendar import DAY, Calendar
-from agent.services.lighting.config import CircuitConfig, NightCut, SwitchConfig
+from agent.services.lighting.config import AFTER_END, BY_ONE, LEGAL_OFF, CircuitConfig, NightCut, SwitchConfig
 from agent.services.lighting.sun import SunEvent, night_sun
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -20,19 +20,14 @@ from agent.site.language.values import DAYS
 __all__ = ["check_law"]
 
 _SOURCE = "arrêté du 27 décembre 2018"
-_LEGAL_OFF = 60
-"""01:00, in minutes."""
 _NOON, _DAY = 720, 1440
 _FROM_SUNSET = ("heritage", "park", "facade", "car_park")
-_BY_ONE = ("heritage", "park", "facade")
-_AFTER_END = {"park": 60, "site": 60, "car_park": 120}
-"""Minutes that a kind may burn after its activity ended, or it closed."""
 _YEAR = date(2026, 1, 1)
 """Any year will do: the sun keeps its hours to a few minutes."""
 
 
 def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> None:
-    if circuit.activity_ends is not None and circuit.kind not in _AFTER_END:
+    if circuit.activity_ends is not None and circuit.kind not in AFTER_END:
         text = f"activity_ends is for a park, a site or a car_park; the law asks nothing of it for {circuit.kind}"
         at.warn((*keys, "activity_ends"), text)
     if circuit.legal_reference:
@@ -40,12 +35,12 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> Non
     who = f"{name} ({circuit.kind})"
     if circuit.kind in _FROM_SUNSET:
         _check_on(at, (*keys, "switch_on"), who, circuit.switch_on)
-    if circuit.kind in _AFTER_END and circuit.activity_ends is not None:
+    if circuit.kind in AFTER_END and circuit.activity_ends is not None:
         _check_after_end(at, keys, who, circuit)
-    elif circuit.kind in _BY_ONE:
-        _check_off(at, keys, who, circuit.switch_off, _LEGAL_OFF, f"the legal {clock(_LEGAL_OFF)}")
-    elif circuit.kind in _AFTER_END and not at.wrong(*keys, "activity_ends"):
-        hours = _AFTER_END[circuit.kind] // 60
+    elif circuit.kind in BY_ONE:
+        _check_off(at, keys, who, circuit.switch_off, LEGAL_OFF, f"the legal {clock(LEGAL_OFF)}")
+    elif circuit.kind in AFTER_END and not at.wrong(*keys, "activity_ends"):
+        hours = AFTER_END[circuit.kind] // 60
         text = f'{who} has no activity_ends, such as "19:00"; the law wants it off {hours} h after ({_SOURCE})'
         at.warn((*keys, "kind"), text)
 
@@ -88,7 +83,7 @@ def _check_fixed_on(at: Checked, keys: Keys, who: str, minute: int, later: str) 
 
 
 def _check_after_end(at: Checked, keys: Keys, who: str, circuit: CircuitConfig) -> None:
-    ends, more = circuit.activity_ends or 0, _AFTER_END[circuit.kind]
+    ends, more = circuit.activity_ends or 0, AFTER_END[circuit.kind]
     until = (ends + more) % _DAY
     what = "closing" if circuit.kind == "park" else "the end of activity"
     legal = f"the legal {clock(until)}, {more // 60} h after {what} at {clock(ends)} ({_SOURCE})"

@@ -96,7 +96,12 @@ class Night(NamedTuple):
 
     def level(self, at: datetime) -> float:
         """%: how bright the lamps are while they burn."""
-        return next((level for start, end, level in self.levels if start <= at < end), FULL)
+        found = self.step(at)
+        return FULL if found is None else found
+
+    def step(self, at: datetime) -> float | None:
+        """%: the level of the dimming step that holds; None: none does."""
+        return next((level for start, end, level in self.levels if start <= at < end), None)
 
     def seconds(self) -> float:
         """How long the lamps burn."""
@@ -149,20 +154,31 @@ class Programme:
 
     def all_night(self, day: date) -> float:
         """Seconds that the same circuit would burn from its dusk to its dawn."""
+        found = self.dark_hours(day)
+        return 0.0 if found is None else max(0.0, (found[1] - found[0]).total_seconds() - self.start_delay)
+
+    def dark_hours(self, day: date) -> tuple[datetime, datetime] | None:
+        """From the dusk of the circuit to its dawn."""
         on = self.on if self.on.event in _MORNING else Switch("civil_dusk")
         off = self.off if self.off.event in _MORNING.values() else Switch(_MORNING[on.event or "civil_dusk"])
+        return self._between(day, on, off)
+
+    def hours(self, day: date) -> tuple[datetime, datetime] | None:
+        """From the circuit's switching on to its switching off, whatever cuts there are between."""
+        return self._between(day, self.on, self.off)
+
+    def _between(self, day: date, on: Switch, off: Switch) -> tuple[datetime, datetime] | None:
         start, end = self._switches(day, on), self._switches(day, off)
-        if start is None or end is None:
-            return 0.0
-        return max(0.0, (end - start).total_seconds() - self.start_delay)
+        return None if start is None or end is None or end <= start else (start, end)
 
     def _sun(self, day: date, event: SunEvent) -> datetime | None:
         return night_sun(self.latitude, self.longitude, self.calendar, day, event)
 
     def _segments(self, day: date, cuts: Iterable[tuple[datetime, datetime]]) -> Iterator[Segment]:
-        on, off = self._switches(day, self.on), self._switches(day, self.off)
-        if on is None or off is None or off <= on:
+        found = self.hours(day)
+        if found is None:
             return
+        on, off = found
         delay, shortest = timedelta(seconds=self.start_delay), timedelta(seconds=self.min_on)
         lit = [Segment(on, off, str(self.on), str(self.off), bool(self.on.event), bool(self.off.event))]
         for cut in cuts:

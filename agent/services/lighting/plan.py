@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from agent.control.calendar import DAY, Calendar
 from agent.lib.timetext import local_text
 from agent.planning.service import Part, PlanRow, day_text, time_text
-from agent.services.lighting.build import programme
+from agent.services.lighting.build import on_demand, programme
 from agent.services.lighting.config import Lighting
 from agent.services.lighting.night import Night, Programme
+from agent.services.lighting.on_demand import OnDemand
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
@@ -21,18 +22,20 @@ __all__ = ["CircuitPlan", "LightingPlan", "plan"]
 
 def plan(site: Site, lighting: Lighting) -> LightingPlan:
     """The plan of all circuits."""
-    circuits = lighting.circuits.items()
-    return LightingPlan(
-        calendar(site), {name: CircuitPlan(programme(site, one), one.rated_power) for name, one in circuits}
-    )
+    circuits = {
+        name: CircuitPlan(programme(site, one), one.rated_power, on_demand(site, one))
+        for name, one in lighting.circuits.items()
+    }
+    return LightingPlan(calendar(site), circuits)
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitPlan:
-    """A circuit's programme, and its power while it burns (W; None: the file does not say it)."""
+    """A circuit's programme, its power while it burns (W; None: the file does not say it), and its light on request."""
 
     programme: Programme
     rated_power: float | None = None
+    on_demand: OnDemand | None = None
 
     def nights(self, first: date, days: int) -> Iterator[Night]:
         return (self.programme.night(first + number * DAY) for number in range(days))
@@ -62,6 +65,8 @@ class LightingPlan:
                 for segment in night["segments"] or [{"on": None, "off": None}]:
                     yield PlanRow("lighting", name, night["night"], segment["on"], segment["off"], None, None, *sums)
                     sums = (None, None)
+                for part_of in night.get("on_demand", ()):
+                    yield PlanRow("lighting", name, night["night"], part_of["from"], part_of["to"], "on_demand")
 
     def lines(self, part: Part) -> Iterator[str]:
         for name, circuit in part.items():
@@ -70,9 +75,14 @@ class LightingPlan:
             for night in circuit["nights"]:
                 segments = "  ".join(f"{time_text(one['on'])}-{time_text(one['off'])}" for one in night["segments"])
                 day = day_text(night["night"])
-                yield f"  {day}  {night['minutes']:6.1f} min{_energy(night)}  {segments or 'dark'}"
+                hours = night.get("on_demand", ())
+                asked = "  ".join(f"{time_text(one['from'])}-{time_text(one['to'])}" for one in hours)
+                more = f"  on request {asked}" if asked else ""
+                yield f"  {day}  {night['minutes']:6.1f} min{_energy(night)}  {segments or 'dark'}{more}"
             whole = circuit["all_night"]
             yield f"  burning all night: {_sums(whole)}; {_saved(circuit, whole)}"
+            if "on_demand" in circuit:
+                yield f"  on request at most: {_sums(circuit['on_demand'])}"
 
     def draw(self, site: str, first: date, days: int) -> str:
         from agent.services.lighting.plot import draw
@@ -87,7 +97,15 @@ class LightingPlan:
             "nights": [self._night(circuit, night) for night in nights],
             **_amounts(burnt, circuit.energy(full)),
             "all_night": _amounts(whole, circuit.energy(whole)),
+            **self._most_on_demand(circuit, nights),
         }
+
+    def _most_on_demand(self, circuit: CircuitPlan, nights: Sequence[Night]) -> dict[str, Any]:
+        """The cost of light on request, at the most."""
+        if circuit.on_demand is None:
+            return {}
+        most = sum(circuit.on_demand.most(circuit.programme, night) for night in nights)
+        return {"on_demand": _amounts(most, circuit.energy(most * circuit.on_demand.level / 100))}
 
     def _night(self, circuit: CircuitPlan, night: Night) -> dict[str, Any]:
         return {
@@ -97,6 +115,19 @@ class LightingPlan:
                 for one in night.segments
             ],
             **_amounts(night.seconds(), circuit.energy(night.full_seconds())),
+            **self._windows(circuit, night),
+        }
+
+    def _windows(self, circuit: CircuitPlan, night: Night) -> dict[str, Any]:
+        """When light can be requested."""
+        if circuit.on_demand is None:
+            return {}
+        zone = self.calendar.zone
+        return {
+            "on_demand": [
+                {"from": local_text(one.start, zone), "to": local_text(one.end, zone)}
+                for one in circuit.on_demand.windows(circuit.programme, night)
+            ]
         }
 
 

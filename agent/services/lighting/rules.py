@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.services.lighting.config import CircuitConfig, DimStep, Lighting, NightCut, SwitchConfig
 from agent.services.lighting.light_law import check_law, clock
+from agent.services.lighting.request_rules import check_on_request
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical, factor
@@ -34,6 +35,7 @@ def check(at: Checked, lighting: Lighting) -> None:
         _check_photocell(at, keys, circuit)
         _check_nights(at, keys, circuit)
         check_law(at, keys, name, circuit)
+        check_on_request(at, keys, name, circuit)
         if circuit.dimming is not None:
             at.actuator((*keys, "dimming", "actuator"), circuit.dimming.actuator, name)
 

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from agent.control.api import NEVER
 from agent.services.lighting.faults import HOLD, Watch
 from agent.services.lighting.lamps import Baseline
+from agent.services.lighting.light_on_request import RequestedLight
 from agent.services.lighting.night import Night
+from agent.services.lighting.on_demand import RequestWindow
 from agent.services.lighting.photocell import Cell, Glow
 
 __all__ = ["Burning", "CircuitState", "Tonight", "dumped", "loaded"]
@@ -21,6 +23,8 @@ class Tonight(NamedTuple):
     marks: tuple[float, ...]
     daylight: tuple[float, float]
     """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
+    windows: tuple[RequestWindow, ...] = ()
+    """When light can be requested."""
 
 
 class Burning(NamedTuple):
@@ -51,7 +55,8 @@ class CircuitState(NamedTuple):
     recalled: bool = False
     glow: Glow = Glow()
     lit: bool | None = None
-    """The last wish since the start; None: none yet."""
+    """The last wish of the programme since the start; None: none yet."""
+    requested: RequestedLight = RequestedLight()
 
 
 def dumped(state: CircuitState) -> dict[str, Any]:

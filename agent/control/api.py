@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Input",
-    "Issued", "Metered", "Now", "Output", "Priced", "Repeated", "Step", "Telling", "Timed", "View", "Wish", "Worded",
+    "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded",
     "check_reset", "good", "updated",
 ]  # fmt: skip
 
@@ -239,12 +239,12 @@ class Exact(Protocol):
 
 
 @runtime_checkable
-class Repeated(Protocol):
+class Pressed(Protocol):
     """A control with inputs of which each good reading that is on counts, also one that says the same as the last: a
     radio button tells its presses, and never their end."""
 
     @property
-    def repeated(self) -> frozenset[str]: ...
+    def pressed(self) -> frozenset[str]: ...
 
 
 @runtime_checkable

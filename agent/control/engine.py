@@ -30,8 +30,8 @@ from agent.control.api import (
     Metered,
     Now,
     Output,
+    Pressed,
     Priced,
-    Repeated,
     Step,
     Timed,
     View,
@@ -136,8 +136,8 @@ class Engine:
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
-        self._repeated = {name for rule in self._rules if isinstance(rule.control, Repeated)
-                          for name in rule.control.repeated}  # fmt: skip
+        self._pressed = {name for rule in self._rules if isinstance(rule.control, Pressed)
+                          for name in rule.control.pressed}  # fmt: skip
         parts = (part for rule in self._rules for part in (rule.factual, rule.account) if part is not None)
         self._own = {point.id for part in parts for point in part.points}
         """The points of controls, at which other controls may look."""
@@ -199,7 +199,7 @@ class Engine:
                 at = -NEVER if before is None else before.at  # that of the last good one
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
             if before is None or before._replace(at=at) != now or (
-                name in self._repeated and now.value and at > before.at
+                name in self._pressed and now.value and at > before.at
             ):  # fmt: skip
                 self._changed.add(name)
         if self._changed:

@@ -419,7 +419,7 @@ async def test_run_waits_for_inputs_and_then_answers_each_change(house, thermost
 
 async def test_each_press_of_a_button_steps_a_control_that_wants_it(house, thermostat):
     class Light(thermostat):
-        repeated = frozenset({"temp"})
+        pressed = frozenset({"temp"})
 
     engine = house.engine(Light())
     for value, wakes in ((True, True), (True, True), (False, True), (False, False)):

@@ -92,7 +92,7 @@ class Circuit:
         return frozenset(() if self.on_request is None else self.on_request.inputs)
 
     @property
-    def repeated(self) -> frozenset[str]:
+    def pressed(self) -> frozenset[str]:
         """Inputs of which each press counts, also where nothing tells its end."""
         return self.private
 

@@ -14,7 +14,7 @@ from agent.control.api import NEVER, Happening, Input, Issued, Now, View, Wish
 from agent.control.boot_time import BootShift
 from agent.model import Kind, Point, Severity, Value
 from agent.services.lighting.night import Night, Programme
-from agent.services.lighting.on_demand import Asked, OnDemand, RequestState, RequestWindow
+from agent.services.lighting.on_demand import OnDemand, RequestHours, RequestState, RequestWindow
 from agent.services.lighting.presence import Presence, PresenceState
 from agent.services.lighting.request_account import Cost, RequestAccount
 from agent.services.lighting.triggers import lost_triggers
@@ -48,7 +48,7 @@ class RequestedLight(NamedTuple):
     presence: PresenceState = PresenceState()
     account: RequestAccount = RequestAccount()
     share: float = 0.0
-    asked: Asked = Asked(None)
+    asked: RequestHours = RequestHours(None)
     """The hours at the last step; not kept."""
     seen: tuple[Any, ...] | None = None
     """All that the last step looked at; None: it is to be looked at anew."""
@@ -135,20 +135,20 @@ class LightOnRequest:
                 share = state.share  # the contactor's min_on keeps what was requested
         return RequestedLight(requests, presence, account, share, asked, wishes=tuple(wishes)), happenings
 
-    def _asked(self, view: View, now: Now, programme: ProgrammeNow) -> Asked:
+    def _asked(self, view: View, now: Now, programme: ProgrammeNow) -> RequestHours:
         output, t, at = view.outputs.get(self.actuator), now.monotonic, programme.at
         burns = output is not None and bool(output.value if output.feedback is None else output.feedback)
         held = output is not None and output.priority < ON_REQUEST
         night = None if programme.night is None else programme.night.day
         if at is None or programme.lit is None or not (now.known or self._is_free):
-            return Asked(None, night=night, burns=burns, is_held=held)
+            return RequestHours(None, night=night, burns=burns, is_held=held)
         window = next((one for one in programme.windows if one.start <= at < one.end), None)
         if window is None:
             ahead = min((one.start for one in programme.windows if at < one.start), default=None)
             end = NEVER if ahead is None else t + (ahead - at) / timedelta(seconds=1)
-            return Asked(None, end=end, night=night, burns=burns, is_held=held)
+            return RequestHours(None, end=end, night=night, burns=burns, is_held=held)
         start, end = (t + (edge - at) / timedelta(seconds=1) for edge in (window.start, window.end))
-        return Asked(window, start, end, night, burns, held)
+        return RequestHours(window, start, end, night, burns, held)
 
     @property
     def _is_free(self) -> bool:

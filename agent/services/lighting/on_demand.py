@@ -20,7 +20,7 @@ from agent.services.lighting.night import FULL, NOON, Night, Programme
 from agent.services.lighting.sun import night_sun
 from agent.services.lighting.triggers import TriggerState
 
-__all__ = ["Asked", "LegalHours", "OnDemand", "RequestState", "RequestWindow"]
+__all__ = ["LegalHours", "OnDemand", "RequestHours", "RequestState", "RequestWindow"]
 
 
 GRACE = 0.2
@@ -52,7 +52,7 @@ class RequestWindow(NamedTuple):
     dark_after: bool
 
 
-class Asked(NamedTuple):
+class RequestHours(NamedTuple):
     """The hours now: the window (None: no request is possible), and until when that lasts (monotonic s)."""
 
     window: RequestWindow | None
@@ -148,7 +148,7 @@ class OnDemand:
     min_on: float = 0.0
     """The contactor stays on for so long: that must end before the lamps have to be dark."""
 
-    def step(self, requests: RequestState, view: View, now: Now, asked: Asked) -> RequestState:
+    def step(self, requests: RequestState, view: View, now: Now, asked: RequestHours) -> RequestState:
         """After a look at the triggers, at a moment with these hours."""
         t = now.monotonic
         requests, newly_stuck = self._look(requests, view, t, asked.window is not None)
@@ -180,7 +180,7 @@ class OnDemand:
                 newly_stuck |= one.stuck and not known.stuck
         return (requests._replace(triggers={**requests.triggers, **found}) if found else requests), newly_stuck
 
-    def refusal(self, requests: RequestState, asked: Asked, t: float) -> str:
+    def refusal(self, requests: RequestState, asked: RequestHours, t: float) -> str:
         """Why a request has no effect at `t`; "" if it has one."""
         if asked.is_held:
             return "a command or the local switch decides about the lamps"
@@ -194,7 +194,7 @@ class OnDemand:
             return "the lamps must be dark too soon"
         return ""
 
-    def ask(self, requests: RequestState, asked: Asked, t: float, until: float) -> RequestState:
+    def ask(self, requests: RequestState, asked: RequestHours, t: float, until: float) -> RequestState:
         """After a command for light at `t`, which `refusal` does not refuse."""
         at = until - self.seconds
         return self._count(self._ask(requests, at, asked, t), asked, t)._replace(commanded=at)
@@ -203,7 +203,7 @@ class OnDemand:
         """After a command that ends the light. What is on still asks anew when it goes on again."""
         return requests._replace(until=None, paid=-NEVER, released=t)
 
-    def _ask(self, requests: RequestState, at: float, asked: Asked, t: float) -> RequestState:
+    def _ask(self, requests: RequestState, at: float, asked: RequestHours, t: float) -> RequestState:
         """Light until `seconds` after the moment `at` at which it was asked: what is older lights nothing."""
         until = min(at + self.seconds, asked.end)
         if until <= t:
@@ -215,7 +215,7 @@ class OnDemand:
         counted, total = requests.counted + 1, requests.total + 1
         return requests._replace(until=until, paid=at + self.seconds, counted=counted, total=total)
 
-    def _count(self, requests: RequestState, asked: Asked, t: float) -> RequestState:
+    def _count(self, requests: RequestState, asked: RequestHours, t: float) -> RequestState:
         """Light that goes on, by more than the grace, counts as a further request each `seconds`; without one left it
         ends."""
         until, paid, counted = requests.until, requests.paid, requests.counted
@@ -233,7 +233,7 @@ class OnDemand:
         total = requests.total + counted - requests.counted
         return requests._replace(until=None if until <= t else until, paid=paid, counted=counted, total=total)
 
-    def _is_too_late(self, asked: Asked, t: float) -> bool:
+    def _is_too_late(self, asked: RequestHours, t: float) -> bool:
         return asked.window is not None and asked.window.dark_after and not asked.burns and asked.end - t < self.min_on
 
     def is_spent(self, requests: RequestState) -> bool:

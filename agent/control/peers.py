@@ -20,7 +20,7 @@ _SETTLES = 1.0
 @dataclass(frozen=True, slots=True)
 class PeerRequests:
     """The requests of one other site, `points` to the actuators that they are for. A request that holds is a good
-    reading; where there is none, nothing is wished.
+    reading; where there is none, or one that is off, nothing is wished.
 
     After a restart an output stays as it was until a control wishes something for it. Where the peer's is the only
     one, and has ended meanwhile, nothing ever would: so at the start what is there is wished, for a second, and then
@@ -50,7 +50,7 @@ class PeerRequests:
         wishes = []
         for point, actuator in self.points.items():
             asked = view.points.get(point)
-            if asked is not None and asked.quality is Quality.GOOD and asked.value is not None:
+            if asked is not None and asked.quality is Quality.GOOD and asked.value not in (None, False):
                 wishes.append(Wish(actuator, ASKED, asked.value, f"asked by {self.site}"))
             elif settles and (present := _present(view, actuator)) is not None:
                 wishes.append(Wish(actuator, ASKED, present, f"as it was, before {self.site} asks"))

@@ -50,7 +50,7 @@ SELDOM = 10
 """The names that are read go out each so many intervals, while they are told and nothing is wished."""
 _INBOX = 50
 _LOOK = 1.0  # s between two looks at what is told
-_REST = 30.0  # s between two signs of life
+_REST, _SHORTEST = 30.0, 0.05  # s between two signs of life, and between two turns
 _GRACE = 30.0
 
 
@@ -227,10 +227,10 @@ class SiteBus:
             link.result()
         now = self._clock.monotonic()
         look = now + _LOOK if self._tells_anything() or self._link is not None else math.inf
-        until = min(now + _REST, look, self._requests.ends(), self._ask_at)
+        until = max(min(now + _REST, look, self._requests.ends(), self._ask_at), now + _SHORTEST)
         self._due = until + _GRACE
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(until - now, 0.01)):
+            async with asyncio.timeout(until - now):
                 await self._wake.wait()
         self._wake.clear()
 

@@ -100,8 +100,8 @@ class BocageSite(BusModel):
                     at.error((*keys, key), f'"{key}" is for the broker of "url", and there is none', at_key=True)
         by_uplink = self.uplink and at.site.uplink is not None
         if self.url is None and not by_uplink and not at.wrong("uplink"):
-            why = "the file has no uplink" if self.uplink else "uplink: false leaves"
-            at.error(keys, f"{why} no way to {self.site}; write uplink:, or url: of a broker that both reach")
+            why = "the file has no uplink: that leaves" if self.uplink else "uplink: false leaves"
+            at.error(keys, f"{why} no way to {self.site}", "write url: of a broker that both sites reach")
         if not any(device.bus == name for device in at.site.devices.values()) and self.site not in at.names("peers"):
             at.warn(keys, f"nothing of {self.site} is used here: no device is on {name}")
 

@@ -1,12 +1,15 @@
 """Two agents, a real broker between them: the reservoir's village fills its tank with the pumping station's well."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 
-from tests.fakes.gateway import Link, Site, Slave
+from tests.fakes.gateway import Link, Mosquitto, Site, Slave
+from tests.fakes.mosquitto import documented_acl
 from tests.fakes.waiting import wait_for
 
 EVERY = 5.0
@@ -212,3 +215,113 @@ def test_both_sides_without_the_time(pair):
     filling(pair)
     pair.level(FULL)
     wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)
+
+
+class Intruder:
+    """A client that the broker knows by name, and that is none of the two sites."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.heard: list[str] = []
+        self.codes: list[int] = []
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self.client.username_pw_set(name, "secret")
+        self.client.on_message = lambda _client, _data, message: self.heard.append(message.topic)
+        self.client.on_publish = lambda _client, _data, _mid, code, _properties: self.codes.append(code.value)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        self.client.subscribe("bocage/v1/#", 1)
+
+    def publish(self, topic: str, body: dict) -> int:
+        before = len(self.codes)
+        self.client.publish(topic, json.dumps(body), qos=1)
+        wait_for(lambda: len(self.codes) > before, what="the broker's answer")
+        return self.codes[-1]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture(params=["acl of a pair", "acl of all pairs"])
+def guarded(tmp_path, request, make_broker):
+    """The pair on a broker with the access list of docs/mqtt.md, names and passwords; the port, and the pair."""
+    ends = {"acl of a pair": "\nWhere both", "acl of all pairs": "\nA broker on"}
+    pair = documented_acl(request.param, ends[request.param]).replace("reservoir-haut", "reservoir")
+    users = ("reservoir", "pompage", "mairie", "supervisor")
+    passwords = tmp_path / "passwords"
+    passwords.touch()
+    for name in users:
+        subprocess.run(["mosquitto_passwd", "-b", passwords, name, "secret"], check=True, capture_output=True)
+    (tmp_path / "acl").write_text(f"{documented_acl()}\n{pair}\n")
+    broker = make_broker(f"password_file {passwords}", f"acl_file {tmp_path}/acl", "use_username_as_clientid true")
+    made = Pair(tmp_path, broker.port)
+    for name, site in made.sites.items():
+        site.env["PASSWORD"] = "secret"
+        site.document["uplink"] |= {"username": name, "password": {"env": "PASSWORD"}}
+    yield broker.port, made
+    made.close()
+
+
+@pytest.mark.broker
+def test_the_documented_acl_lets_the_pair_work_and_another_client_neither_ask_nor_listen(guarded, make_subscriber):
+    port, pair = guarded
+    subscriber = make_subscriber(port, login=("supervisor", "secret"))
+    stranger = Intruder(port, "mairie")
+    try:
+        filling(pair)
+        wait_for(lambda: pair.read("station.runs")["value"] is True, what="its state here", seconds=10)
+        pair.level(FULL)
+        wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)
+        forged = want(pair, "a forged boot")
+        assert stranger.publish("bocage/v1/reservoir/peer/pompage/want", forged) == 0x87
+        assert stranger.publish("bocage/v1/pompage/peer/reservoir", forged) == 0x87
+        time.sleep(2)
+        assert not pair.pump and not [topic for topic in stranger.heard if "/peer/" in topic]
+        assert not subscriber.events("uplink_refused")
+    finally:
+        stranger.close()
+
+
+def test_without_the_acl_of_a_pair_the_asking_site_says_that_it_is_refused(guarded, tmp_path, make_broker):
+    _, pair = guarded
+    (tmp_path / "acl").write_text(documented_acl())
+    broker = make_broker(f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl")
+    for site in pair.sites.values():
+        site.document["uplink"]["url"] = f"mqtt://127.0.0.1:{broker.port}"
+    pair.level(LOW)
+    pair.start()
+    topic = "reservoir/peer/pompage/want"
+    wait_for(lambda: topic in str(pair.tank.status()["alarms"]), what=f"uplink_refused of {topic}")
+    assert not pair.pump
+
+
+@pytest.fixture
+def lan(tmp_path, broker):
+    """A broker on the LAN that both sites reach; the region's is `broker`."""
+    folder = tmp_path / "lan"
+    folder.mkdir()
+    made = Mosquitto(folder).start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.slow
+def test_a_broker_on_the_lan_carries_it_while_the_region_is_cut_off(pair, lan):
+    url = f"mqtt://127.0.0.1:{lan.port}"
+    pair.tank.document["buses"]["net"]["url"] = url
+    pair.station.document["buses"]["net"] = {"type": "bocage_site", "site": "reservoir", "every": "5s", "url": url}
+    filling(pair)
+    for link in pair.links.values():
+        link.cut()
+    time.sleep(3 * EVERY + 2)
+    assert pair.pump, "the LAN's broker has carried the repetitions"
+    for link in pair.links.values():
+        link.mend()
+    for site in pair.sites.values():
+        wait_for(lambda site=site: site.status()["uplink"]["state"] == "connected", what="the region's broker")
+    lan.stop()
+    time.sleep(3 * EVERY + 2)
+    assert pair.pump, "the region's broker has carried the repetitions"
+    pair.level(FULL)
+    wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)
+    assert "no progress" not in pair.tank.log.read_text() + pair.station.log.read_text()

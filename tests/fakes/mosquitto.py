@@ -15,10 +15,10 @@ from tests.fakes.ports import free_port
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
-def documented_acl() -> str:
-    """The access list that docs/mqtt.md gives to the reader."""
-    text = (Path(__file__).parents[2] / "docs/mqtt.md").read_text().partition("# acl\n")[2]
-    return "\n".join(line.strip() for line in text.partition("\nA user name")[0].splitlines())
+def documented_acl(title: str = "acl", end: str = "\nA user name") -> str:
+    """The access list that docs/mqtt.md gives to the reader under that title."""
+    text = (Path(__file__).parents[2] / "docs/mqtt.md").read_text().partition(f"# {title}\n")[2]
+    return "\n".join(line.strip() for line in text.partition(end)[0].splitlines())
 
 
 def certificates(folder: Path, *names: str, days: int = 30) -> None:

@@ -1,0 +1,109 @@
+"""Peers and buses to other sites in a site file: what is wrong is said with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+
+ASKED = """\
+version: 1
+site: {id: pompage}
+uplink: {url: "mqtts://supervision.example.fr:8883"}
+buses:
+  plant: {type: modbus_tcp, host: 192.168.1.20}
+  net: {type: bocage_site, site: ailleurs}
+devices:
+  io-3: {bus: plant, unit_id: 1, profile: relay8_ai8}
+  room: {bus: plant, unit_id: 2, profile: relay8_ai8, personal: true}
+  other:
+    bus: net
+    remote:
+      level: {from: tank-level, unit: "%"}
+      valve: {from: ev1, ask: true}
+signals:
+  sump: {from: io-3.ai1, signal: 4-20mA, scale: [0, 100], unit: "%"}
+  there: {from: other.level}
+actuators:
+  well: {output: io-3.relay1}
+  far: {output: other.valve, boot_state: recompute}
+"""
+BUS = "  net: {type: bocage_site, site: ailleurs}\n"
+REMOTE = '      level: {from: tank-level, unit: "%"}\n'
+VALVE = "      valve: {from: ev1, ask: true}\n"
+FAR = "  far: {output: other.valve, boot_state: recompute}\n"
+
+
+@pytest.fixture
+def said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def check(text: str) -> str:
+        path = tmp_path / "site.yaml"
+        path.write_text(text, encoding="utf-8")
+        main(["check", str(path)])
+        return "".join(capsys.readouterr()).replace(f"{path}:", "")
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "peers",
+    [
+        "{reservoir-haut: [well]}",
+        "{reservoir-haut: {allow: [well], read: [sump, well, io-3.ai2]}}",
+        "{reservoir-haut: {read: [sump]}}",
+        "{reservoir-haut: [], ailleurs: [well]}",
+        "{}",
+    ],
+)
+def test_peers_as_they_may_be(said, peers):
+    assert said(f"{ASKED}peers: {peers}\n").startswith(" no problems")
+
+
+@pytest.mark.parametrize(
+    ("peers", "message"),
+    [
+        ("{haut: [wel]}", '21:16: error: unknown actuator "wel"; did you mean "well"?'),
+        ("{haut: [far]}", "21:16: error: far is an output of another site (other.valve): a wish is not passed on"),
+        ("{haut: {allow: [far]}}", "21:24: error: far is an output of another site (other.valve)"),
+        ("{haut: {read: [smp]}}", '21:23: error: unknown signal or actuator "smp"; did you mean "sump"?'),
+        ("{haut: {read: [io-3.ai9]}}", 'io-3 has no point "ai9"'),
+        ("{haut: {read: [there]}}", "21:23: error: there is a point of another site: the reader asks that one"),
+        ("{haut: {read: [other.level]}}", "21:23: error: other.level is a point of another site"),
+        ("{haut: {read: [room.ai1]}}", "21:23: error: room.ai1 is personal: it stays on this gateway"),
+        ("{pompage: [well]}", "21:9: error: pompage is this site; write the id of the other one"),
+        ("{haut: {alow: [well]}}", 'unknown key "alow"; did you mean "allow"?'),
+        ("{haut: well}", "21:15: error:"),
+    ],
+)
+def test_what_is_wrong_with_a_peer(said, peers, message):
+    assert message in said(f"{ASKED}peers: {peers}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (BUS, "  net: {type: bocage_site, site: pompage}\n", "6:34: error: pompage is this site"),
+        (BUS, BUS + BUS.replace("net", "net2"), "7:35: error: ailleurs is already the site of net (line 6)"),
+        (BUS, BUS.replace("}", ", every: 1s}"), "6:"),
+        (BUS, BUS.replace("}", ", password: {env: X}}"), '"password" is for the broker of "url", and there is none'),
+        (BUS, BUS.replace("}", ", uplink: false}"), "6:8: error: uplink: false leaves no way to ailleurs"),
+        (BUS, BUS.replace("ailleurs", '"là"'), "6:34: error:"),
+        ("uplink:", "#plink:", "the file has no uplink: that leaves no way to ailleurs"),
+        (REMOTE, REMOTE.replace("%", "Bananen"), "13:39: warning:"),
+        (REMOTE, REMOTE.replace("}", ", low: 3}"), '"low" is for a number that is asked for'),
+        (VALVE, VALVE.replace("}", ", kind: counter}"), "a counter cannot be asked for"),
+        (VALVE, VALVE.replace("}", ", kind: telemetry, low: 9, high: 3}"), "14:59: error: low 9 is not below high 3"),
+        (VALVE, VALVE + "      again: {from: ev1, ask: true}\n", "15:21: error: ev1 is asked for by valve"),
+        (REMOTE + VALVE, "", "other has no point of ailleurs"),
+        (FAR, FAR.replace("}", ", safe_state: on}"), "far cannot stay on without this gateway"),
+        (FAR, FAR.replace("}", ", refresh: 10s}"), "a wish is repeated every 1min by itself; leave refresh out"),
+        ("    bus: net\n", "    bus: net\n    poll: 5s\n", "ailleurs tells by itself; leave poll out"),
+        ("{from: other.level}", "{from: other.lvl}", 'other has no point "lvl"; did you mean "level"?'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_bus_to_another_site(said, old, new, message):
+    assert old in ASKED
+    found = said(ASKED.replace(old, new))
+    assert message in found and "problem" not in found, found

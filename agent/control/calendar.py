@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-__all__ = ["DAY", "MOVABLE", "SCHOOL_TABLE_ENDS", "WINTER", "Calendar", "winter"]
+__all__ = ["DAY", "MOVABLE", "SCHOOL_TABLE_ENDS", "WINTER", "Calendar", "GivenHolidays", "winter"]
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -30,11 +30,28 @@ def winter(latitude: float | None) -> frozenset[int]:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenHolidays:
+    """Tables of a site's own, which win over the package's.
+
+    `school` are the first and last days of school holidays, in order: they hold from the first of them on. `public`
+    are the public holidays of the `years` in it.
+    """
+
+    school: tuple[tuple[date, date], ...] = ()
+    public: frozenset[date] = frozenset()
+
+    @property
+    def years(self) -> frozenset[int]:
+        return frozenset(day.year for day in self.public)
+
+
+@dataclass(frozen=True, slots=True)
 class Calendar:
     """The calendar of a site. `public`: FR, FR-57, FR-6AE …; `school`: zone A, B or C. None: there are none.
 
     `added` and `left_out` are public holidays beside those, as `names` has them: 2027-06-24, 06-24, good_friday.
-    `days` are the public holidays of `PREPARED`, if they were prepared: then the library is not needed.
+    `days` are the public holidays of `PREPARED`, if they were prepared: then the library is not needed. `given` are
+    tables of the site's own.
     """
 
     timezone: str = "Europe/Paris"
@@ -43,6 +60,7 @@ class Calendar:
     added: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     days: frozenset[date] = field(default=frozenset(), compare=False, repr=False)
+    given: GivenHolidays | None = None
 
     def prepared(self) -> Calendar:
         """The same with its public holidays; ValueError for an unknown country or subdivision."""
@@ -81,6 +99,8 @@ class Calendar:
                 return False
             if not known.isdisjoint(self.added):
                 return True
+        if self.given is not None and day.year in self.given.years:
+            return day in self.given.public
         if self.public is None:
             return False
         prepared = self.days and day.year in PREPARED
@@ -91,10 +111,20 @@ class Calendar:
         return self.is_public_holiday(day + DAY)
 
     def is_school_holiday(self, day: date) -> bool:
+        given = self.given.school if self.given is not None else ()
+        if given and day >= given[0][0]:
+            return any(first <= day <= last for first, last in given)
         return self.school is not None and any(first <= day <= last for first, last in _SCHOOL[self.school])
 
+    @property
+    def has_school(self) -> bool:
+        """Whether school holidays are known at all."""
+        return self.school is not None or (self.given is not None and bool(self.given.school))
+
     def ends(self) -> date | None:
-        """The last day of the table of school holidays; None without a school zone."""
+        """The last day of the table of school holidays; None without one."""
+        if self.given is not None and self.given.school:
+            return max(last for _, last in self.given.school)
         return SCHOOL_TABLE_ENDS if self.school is not None else None
 
 

@@ -14,6 +14,7 @@ from agent.lib.secret_reference import SecretReference
 from agent.site.calendar_files import CalendarFiles
 from agent.site.checks.secret_references import secret_references
 from agent.site.checks.site import check_site
+from agent.site.holiday_tables import read_tables
 from agent.site.language.base import fields_of
 from agent.site.language.document import Document, read
 from agent.site.language.problems import Problem
@@ -67,7 +68,13 @@ def read_copy(path: Path, file: str | None = None, home: Path | None = None, cod
     if not problems or document.data is not None:
         site, left_out = validate(document, _model(document), home.parent)
         if site is not None:
-            site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest())
+            given, tables, why = read_tables(site, path.parent)
+            site.read_from(home, "sha256:" + hashlib.sha256(document.source).hexdigest(), given)
+            if why is not None:
+                document.report(("site", "holiday_tables"), why)
+            if tables is not None and site.site.holiday_tables is not None:
+                calendars.problems += tables.problems
+                calendars.files[site.site.holiday_tables.as_posix()] = tables.source
             check_site(document, site, left_out, library, calendars)
             if codecs:
                 library.check_files()

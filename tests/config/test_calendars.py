@@ -13,6 +13,7 @@ import pytest
 from agent.control.named_calendars import WeeklyTimes, held
 from agent.settings import CalendarSource, SettingsReader
 from agent.site.build import build_settings
+from agent.site.build.weeks import calendar
 from agent.site.loader import load, read_copy
 
 HEAD = 'site: {id: a, public_holidays: FR}\nuplink: {url: "mqtt://127.0.0.1"}\ncalendars:\n'
@@ -125,3 +126,63 @@ def test_an_address_may_be_a_secret(said: Callable[[str], list[str]], tmp_path: 
     (tmp_path / "hall-url").write_text("https://h/private-123.ics\n")
     assert source.url is not None and source.url.reveal() == "https://h/private-123.ics"
     assert (source.refresh, "private" in repr(source)) == (1800, False)
+
+
+TABLES = """
+school:
+  A: [2027-10-23/2027-11-08, 2027-12-18/2028-01-03]
+  B: [2027-10-24/2027-11-08]
+public: [2028-01-01, 2028-04-17]
+"""
+ZONE_A = 'site: {id: a, public_holidays: FR, school_zone: A, holiday_tables: holidays.yaml}\nuplink: {url: "mqtt://h"}\n'
+
+
+def test_tables_of_its_own_win_and_carry_the_programs_on(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    (tmp_path / "holidays.yaml").write_text(TABLES)
+    assert said(ZONE_A) == []
+    found = calendar(load(tmp_path / "site.yaml"))
+    assert found.is_school_holiday(date(2027, 2, 13)), "the program's table holds before"
+    assert [found.is_school_holiday(date(2027, 10, day)) for day in (22, 23, 24)] == [False, True, True]
+    assert found.ends() == date(2028, 1, 3)
+    assert [found.is_public_holiday(date(2028, *day)) for day in ((1, 1), (4, 17), (5, 1))] == [True, True, False]
+    assert found.is_public_holiday(date(2027, 5, 1)), "of a year that the file does not have"
+    settings = SettingsReader(tmp_path / "site.yaml").found()
+    assert settings.files["holidays.yaml"] == TABLES.encode(), "it is kept with the site file"
+
+
+def test_a_site_without_a_zone_has_school_holidays_of_its_own(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    (tmp_path / "holidays.yaml").write_text("school: [2027-07-10/2027-08-22]\n")
+    site = 'site: {id: a, timezone: Indian/Reunion, holiday_tables: holidays.yaml}\nuplink: {url: "mqtt://h"}\n'
+    assert said(site) == []
+    found = calendar(load(tmp_path / "site.yaml"))
+    assert found.has_school
+    assert [found.is_school_holiday(date(2027, *day)) for day in ((8, 22), (8, 23))] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ("school: {A: [2027-10-23]}",
+         '1:14: error: "2027-10-23" are no holidays; write their first and last day, 2027-10-23/2027-11-07'),
+        ("school: {A: [2027-11-08/2027-10-23]}",
+         "1:14: error: 2027-11-08 is after 2027-10-23; write the first day first"),
+        ("school: {A: [2027-02-30/2027-03-02]}", '1:14: error: there is no such day in "2027-02-30/2027-03-02"'),
+        ("school: {B: [2027-10-23/2027-11-08]}", "1:1: error: zone A of the site is missing"),
+        ("school: {A: [2027-10-23/2027-11-08, 2027-11-08/2027-11-09]}",
+         "1:37: error: begins on 2027-11-08, before the ones before it have ended"),
+        ("public: [2028-13-01]", '1:10: error: there is no day 2028-13-01'),
+        ("ferien: []", '1:1: error: unknown key "ferien"'),
+    ],
+)  # fmt: skip
+def test_a_wrong_table_is_told_with_its_own_line(
+    said: Callable[[str], list[str]], tmp_path: Path, tables: str, expected: str
+) -> None:
+    (tmp_path / "holidays.yaml").write_text(tables + "\n")
+    found = said(ZONE_A)
+    assert len(found) == 1, found
+    (line,) = found
+    assert line.removeprefix(f"{tmp_path}/holidays.yaml:").startswith(expected)
+
+
+def test_a_table_that_is_not_there_is_told_at_the_key(said: Callable[[str], list[str]], tmp_path: Path) -> None:
+    assert said(ZONE_A) == [f"1:68: error: {tmp_path}/holidays.yaml is not there"]

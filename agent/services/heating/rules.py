@@ -6,10 +6,10 @@ from collections import Counter
 from datetime import date, timedelta
 from itertools import pairwise
 
-from agent.control import calendar
 from agent.services.heating.config import Heating, HotWaterConfig, ZoneConfig
 from agent.services.heating.loops import CYCLE, least_cycle
 from agent.services.heating.plant_rules import check_plant
+from agent.site.build.weeks import calendar
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.values import DAYS, DURATION, number
@@ -57,14 +57,20 @@ def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
         if zone.plant.pump == zone.plant.burner:
             at.error((*keys, "plant", "pump"), f"{zone.plant.pump} is the burner already")
     holidays = zone.holidays
-    for kind, need in (("school", "school_zone"), ("public", "public_holidays")):
+    known = calendar(at.site)
+    given = known.given is not None and bool(known.given.public)
+    for kind, need, there in (
+        ("school", "school_zone", known.has_school),
+        ("public", "public_holidays", known.public is not None or given),
+    ):
         wanted = holidays is not None and getattr(holidays, kind) is not None
-        if wanted and getattr(at.site.site, need) is None and not at.wrong("site", need):
+        if wanted and not there and not (at.wrong("site", need) or at.wrong("site", "holiday_tables")):
             at.error((*keys, "holidays", kind), f'{kind} holidays need "{need}" in site')
-    if holidays is not None and holidays.school is not None and date.today() + ENDING > calendar.SCHOOL_TABLE_ENDS:
+    ends = known.ends()
+    if holidays is not None and holidays.school is not None and ends is not None and date.today() + ENDING > ends:
         at.warn(
             (*keys, "holidays", "school"),
-            f"the table of school holidays ends on {calendar.SCHOOL_TABLE_ENDS}; from then on such days are ordinary "
+            f"the table of school holidays ends on {ends}; from then on such days are ordinary "
             "ones, until a newer version brings the next",
         )
 

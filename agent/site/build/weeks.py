@@ -17,7 +17,14 @@ def calendar(site: Site) -> Calendar:
     """The site's timezone and holidays. All times of the file are local times of it."""
     info = site.site
     return _prepared(
-        Calendar(info.timezone, info.public_holidays, info.school_zone, info.more_holidays, info.no_holidays)
+        Calendar(
+            info.timezone,
+            info.public_holidays,
+            info.school_zone,
+            info.more_holidays,
+            info.no_holidays,
+            given=site.given_holidays,
+        )
     )
 
 

@@ -67,7 +67,9 @@ def _check_feasts(at: Checked) -> None:
 def _check_school(at: Checked) -> None:
     """Zones A, B and C are those of the mainland: overseas each académie has a calendar of its own."""
     info = at.site.site
-    if info.school_zone is not None and not info.timezone.startswith("Europe/"):
+    given = at.site.given_holidays
+    own = given is not None and bool(given.school)
+    if info.school_zone is not None and not info.timezone.startswith("Europe/") and not own:
         at.warn(
             ("site", "school_zone"),
             f"the calendar of the school holidays in {info.timezone} is missing: {info.school_zone} is a zone of the "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, create_model
 
-from agent.control.calendar import PREPARED, Calendar
+from agent.control.calendar import PREPARED, Calendar, GivenHolidays
 from agent.services.registry import SERVICES, Service
 from agent.site.language.base import Many, Model, Name, Reference, Section, Timezone
 from agent.site.language.days import Feast
@@ -31,6 +31,7 @@ from agent.site.models.actuators import ActuatorConfig
 from agent.site.models.buses import BUILT_IN, Bus, BusTypes, bus_types
 from agent.site.models.calendars import CalendarConfig
 from agent.site.models.devices import AnyDevice, device_model
+from agent.site.models.holidays import HolidayFile
 from agent.site.models.peers import Peer
 from agent.site.models.signals import SignalConfig
 
@@ -87,7 +88,9 @@ class SiteInfo(Model):
     """Public holidays of the country that are ordinary days here: good_friday in a commune of Moselle without a temple
     (Code du travail, L3134-13)."""
     school_zone: Annotated[Literal["A", "B", "C"] | None, Choice("A", "B", "C")] = None
-    """Zone of the French school holidays, of the mainland. Overseas has calendars of its own, which are missing."""
+    """Zone of the French school holidays, of the mainland. Overseas has calendars of its own: see holiday_tables."""
+    holiday_tables: HolidayFile | None = None
+    """Tables that win over the program's: school (first and last days, by zone or for the site) and public (days)."""
 
 
 class ClockSettings(Model):
@@ -240,6 +243,12 @@ class Site(Served):
 
     _path: Path = PrivateAttr(default=Path())
     _hash: str = PrivateAttr(default="")
+    _given: GivenHolidays | None = PrivateAttr(default=None)
+
+    @property
+    def given_holidays(self) -> GivenHolidays | None:
+        """The holiday tables of its own."""
+        return self._given
 
     @property
     def path(self) -> Path:
@@ -256,9 +265,9 @@ class Site(Served):
         for service in SERVICES:
             yield service, getattr(self, service.name)
 
-    def read_from(self, path: Path, digest: str) -> Self:
-        """Note where it comes from."""
-        self._path, self._hash = path, digest
+    def read_from(self, path: Path, digest: str, given: GivenHolidays | None = None) -> Self:
+        """Note where it comes from, and the holiday tables beside it."""
+        self._path, self._hash, self._given = path, digest, given
         return self
 
 

@@ -93,9 +93,10 @@ class ActuatorTable:
                 continue
             at = reading.at.boottime_ns / 1e9
             if output is not None:
-                before = output.output_state.shown
+                state = output.output_state
+                before, unread = state.shown, state.unread_since
                 due = output.saw_output(reading.value, at) or due
-                moved = moved or output.output_state.shown != before
+                moved = moved or state.shown != before or state.unread_since != unread
             shown += [(actuator, reading.value, at) for actuator in feedbacks]
         for actuator, value, at in shown:
             before = actuator.output_state.shown
@@ -133,13 +134,16 @@ def explained(actuator: Actuator, now: Instant) -> dict[str, Any]:
 
 
 def _missed(output: Actuator | None, feedbacks: Sequence[Actuator], at: float) -> bool:
-    """A point that is an output or a feedback could not be read. Returns whether the state of a feedback changed."""
+    """A point that is an output or a feedback could not be read. Returns whether it was read until then."""
+    was_read = False
     if output is not None:
+        before = output.output_state.unread_since
         output.output_state.missed_output(at)
-    before = [actuator.output_state.shown for actuator in feedbacks]
+        was_read = before != output.output_state.unread_since
+    shown = [actuator.output_state.shown for actuator in feedbacks]
     for actuator in feedbacks:
         actuator.output_state.missed_feedback()
-    return before != [actuator.output_state.shown for actuator in feedbacks]
+    return was_read or shown != [actuator.output_state.shown for actuator in feedbacks]
 
 
 def _line(actuator: Actuator, now: Instant) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class Arbiter:
             holder, (present, since, feedback) = actuator.holder(), actuator.output_state.shown
             priority, cause = (holder[0], holder[1].cause) if holder else (DEFAULT, "")
             moved = float("-inf") if since is None else since
-            found[actuator.spec.name] = Output(present, priority, cause, moved, feedback, actuator.waits)
+            unread = actuator.output_state.unread_since
+            found[actuator.spec.name] = Output(present, priority, cause, moved, feedback, actuator.waits, unread)
         return found
 
     def present(self, name: str) -> Value:

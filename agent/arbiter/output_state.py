@@ -131,6 +131,11 @@ class OutputState:
         return self._readable
 
     @property
+    def unread_since(self) -> float:
+        """Since when the output cannot be read; inf if it was read or written since, or never read at all."""
+        return math.inf if self._missed is None or not self._readable else self._missed[0]
+
+    @property
     def unseen_until(self) -> float:
         """Until when the output may have moved unseen, for it could not be read; -inf if it was read or written since.
 

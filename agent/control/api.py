@@ -77,6 +77,7 @@ class Output(NamedTuple):
 
     `feedback` is what its feedback reads; None if there is none, or it was not read. `waits` is until when a limit
     (min_off, starts an hour, stagger) keeps it from what is wanted of it (monotonic s); in the past: none does.
+    `unread` is since when the output itself cannot be read, and `value` is what was known before; NEVER: it is read.
     """
 
     value: Value
@@ -85,6 +86,7 @@ class Output(NamedTuple):
     since: float
     feedback: bool | None
     waits: float = -NEVER
+    unread: float = NEVER
 
 
 class View(NamedTuple):

@@ -373,7 +373,10 @@ class Engine:
         if self.pace.speed == 1:
             return found
         at = self.pace.at
-        return {name: one._replace(since=at(one.since), waits=at(one.waits)) for name, one in found.items()}
+        return {
+            name: one._replace(since=at(one.since), waits=at(one.waits), unread=at(one.unread))
+            for name, one in found.items()
+        }
 
     async def _inputs_are_there(self) -> None:
         """A fallback for an input that is only not yet read would move outputs for nothing."""

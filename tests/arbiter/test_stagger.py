@@ -139,3 +139,26 @@ def test_a_control_sees_until_when_a_limit_keeps_an_output_from_starting(virtual
         assert shown.value is None and shown.waits == float("-inf"), "a device that does not answer is no limit"
 
     virtual(test, ActuatorSpec("p1", "io-1.relay1", min_off=300))
+
+
+def test_a_control_sees_since_when_an_output_cannot_be_read(virtual):
+    async def test(site):
+        told = []
+        await site.up()
+        site.arbiter.told = lambda: told.append(site.clock.monotonic())
+        on(site, "p1")
+        await asyncio.sleep(10)
+        await site.poll()
+        assert site.arbiter.outputs()["p1"].unread == float("inf")
+        site.plant.unreadable.add("io-1.relay1")
+        lost, seen = site.clock.monotonic(), len(told)
+        for _ in range(3):
+            await site.poll()
+            await asyncio.sleep(10)
+        assert site.arbiter.outputs()["p1"].unread == pytest.approx(lost) and len(told) > seen
+        site.plant.unreadable.clear()
+        seen = len(told)
+        await site.poll()
+        assert site.arbiter.outputs()["p1"].unread == float("inf") and len(told) > seen
+
+    virtual(test, ActuatorSpec("p1", "io-1.relay1"))

@@ -5,17 +5,19 @@ The states are `PumpState`, and the records those of the rotation, both in the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, View, updated
+from agent.control.api import NEVER, Happening, View, good, updated
 from agent.model import Kind, Point
 from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, see_pump
 from agent.services.water.rotation import PumpRecord, RotationState, runs
 
-__all__ = ["pump_figures", "pump_points", "reset_pumps", "see_pumps", "shared_flow_faults", "tell_pumps"]
+__all__ = [
+    "pump_figures", "pump_points", "reset_pumps", "see_pumps", "shared_flow_faults", "tell_pumps", "unread_pumps",
+]  # fmt: skip
 
 
 def see_pumps(
@@ -31,6 +33,26 @@ def see_pumps(
         found.append(one)
         dues.append(due)
     return tuple(found), min(dues)
+
+
+def unread_pumps(
+    pumps: Sequence[PumpSpec], out: Set[str], view: View, after: float, now: float
+) -> tuple[frozenset[str], float]:
+    """The pumps whose output has not been read for `after` seconds, and when to look again: their module is lost, and
+    they may stand still. A flow that is known says more, and where no other pump is left (`out` may not run) they stay
+    as they are."""
+    lost, due = set(), NEVER
+    for pump in pumps:
+        output = view.outputs.get(pump.actuator)
+        since = NEVER if output is None else output.unread
+        if since == NEVER or (pump.dry_run is not None and good(view, pump.dry_run.flow) is not None):
+            continue
+        if now >= since + after:
+            lost.add(pump.actuator)
+        else:
+            due = min(due, since + after)
+    others = any(pump.actuator not in lost and pump.actuator not in out for pump in pumps)
+    return frozenset(lost) if others else frozenset(), due
 
 
 def tell_pumps(

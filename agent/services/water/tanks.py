@@ -25,6 +25,7 @@ from agent.services.water.pump_group import (
     see_pumps,
     shared_flow_faults,
     tell_pumps,
+    unread_pumps,
 )
 from agent.services.water.rotation import Rotation, RotationState, rotate, runs
 from agent.services.water.tank_level import Standstill, StandstillState, watch
@@ -354,9 +355,10 @@ class Tank:
         out = {pump.actuator for pump, one in zip(self.pumps, state.pumps, strict=True) if held(one, now)}
         if state.tried and not set(self._rotation.pumps) <= out.union(state.tried):
             out |= set(state.tried)
+        lost, first = unread_pumps(self.pumps, out, view, self._rotation.standby_after, now)
         wanted = self._wanted(state, view, level, fills_blind)
-        rotation, due = rotate(self._rotation, state.rotation, view, wanted, out, now)
-        return updated(state, rotation=rotation), due
+        rotation, second = rotate(self._rotation, state.rotation, view, wanted, out | lost, now)
+        return updated(state, rotation=rotation), min(first, second)
 
     def _wanted(self, state: TankState, view: View, level: float | None, fills_blind: bool) -> int:
         """The number of pumps that are to run."""

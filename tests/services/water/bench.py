@@ -139,7 +139,7 @@ class Bench:
             value, cause = slots.get(priority, (self.rest[name], ""))
             value = False if name in self.broken else value
             since = self.now.monotonic if value != before.value else before.since
-            after = Output(value, priority, cause, since, before.feedback)
+            after = before._replace(value=value, priority=priority, cause=cause, since=since)
             if after != before:
                 self.outputs[name] = after
                 moved = True

@@ -265,6 +265,32 @@ def test_a_pump_on_by_command_does_the_work_of_the_other() -> None:
     assert running(one) == set()
 
 
+def test_a_pump_on_a_lost_module_hands_over_unless_its_flow_is_seen() -> None:
+    one = bench(tank())
+    one.until(600)
+    lose(one, "p1")
+    one.until(659)
+    assert one.state.rotation.duty == ("p1",)
+    one.until(660)
+    assert one.state.rotation.duty == ("p2",)
+    lose(one, "p2")
+    one.until(1000)
+    assert one.state.rotation.duty == ("p2",), "no pump is left: they stay as they are"
+    seen = bench(SHARED, flow=5.0)
+    seen.until(600)
+    lose(seen, "p1")
+    seen.until(1000)
+    assert seen.state.rotation.duty == ("p1",), "water flows"
+    seen.set("flow", 5.0, Quality.STALE)
+    assert seen.state.rotation.duty == ("p2",)
+
+
+def lose(one: Bench, pump: str) -> None:
+    """Its module does not answer any more."""
+    one.outputs[pump] = one.outputs[pump]._replace(unread=one.now.monotonic)
+    one.settle()
+
+
 # -- the level -------------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,9 @@ spell(
         "contacteur": "actuator", "puissance": "rated_power", "nombre": "count", "nb": "count",
         "allumage": "switch_on", "extinction": "switch_off", "cellule": "photocell", "à": "to", "au": "to",
         "heure": "time", "évènement": "event", "événement": "event", "evenement": "event",
+        "à la demande": "on_demand", "a la demande": "on_demand", "sur demande": "on_demand", "on demand": "on_demand",
+        "déclencheurs": "triggers", "declencheurs": "triggers", "présence": "presence", "sinon": "otherwise",
+        "maintien": "hold", "seulement": "only",
     },
     {
         "dusk": "civil_dusk", "crépuscule": "civil_dusk", "crepuscule": "civil_dusk", "dawn": "civil_dawn",

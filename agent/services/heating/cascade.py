@@ -63,6 +63,8 @@ class Stages(NamedTuple):
     """The cascade as it is. Times are monotonic seconds, temperatures those of the flow (degC)."""
 
     units: tuple[CascadeBurner, ...] = ()
+    names: tuple[str, ...] = ()
+    """The actuators of the units."""
     lead: int = 0
     week: int | None = None
     """The Monday (ordinal day) of the week in which the lead was chosen."""
@@ -78,18 +80,29 @@ class Stages(NamedTuple):
     """The highest flow of this run, once it rose; and what the one before had brought it to."""
     flow: float | None = None
     target: float = 0.0
+    gone: tuple[str, ...] = ()
+    """Burners that left the site file with an alarm that is open."""
 
     def dump(self) -> dict[str, Any]:
         return {**self._asdict(), "units": [unit._asdict() for unit in self.units], "flow": None}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Stages:
-        return cls(**{**kept, "units": tuple(CascadeBurner(**unit) for unit in kept["units"])})
+        units = tuple(CascadeBurner(**unit) for unit in kept["units"])
+        return cls(**{**kept, "units": units, "names": tuple(kept["names"]), "gone": tuple(kept["gone"])})
 
     def in_this_boot(self) -> Stages:
         """Times of another boot mean nothing; the lead, run hours and lockouts stay."""
         units = tuple(unit._replace(on=None, at=0.0) for unit in self.units)
-        return Stages(units, self.lead, self.week)
+        return Stages(units, self.names, self.lead, self.week, gone=self.gone)
+
+    def of(self, names: tuple[str, ...]) -> Stages:
+        """The stages of other burners; those that were there before are as they were."""
+        before = dict(zip(self.names, self.units, strict=True))
+        lead = self.names[self.lead] if self.names else ""
+        units = tuple(before.get(name, CascadeBurner()) for name in names)
+        gone = tuple(name for name, unit in before.items() if unit.told and name not in names)
+        return Stages(units, names, names.index(lead) if lead in names else 0, self.week, gone=(*self.gone, *gone))
 
 
 def order(stages: Stages) -> list[int]:
@@ -99,13 +112,27 @@ def order(stages: Stages) -> list[int]:
     return [index for index in turned if not stages.units[index].locked]
 
 
+def alarms(stages: Stages, burners: tuple[str, ...]) -> tuple[Stages, list[tuple[str, str]]]:
+    """The alarms of lockouts that are to be told, kind and burner; and the stages once they are.
+
+    `burners`: those of the site file. The alarm of one that left it is over.
+    """
+    if stages.names != burners:
+        stages = stages.of(burners)
+    units = zip(stages.names, stages.units, strict=True)
+    found = [("alarm" if unit.locked else "cleared", name) for name, unit in units if unit.locked is not unit.told]
+    found += [("cleared", name) for name in stages.gone]
+    if not found:
+        return stages, found
+    told = tuple(unit._replace(told=unit.locked) for unit in stages.units)
+    return stages._replace(units=told, gone=()), found
+
+
 def rotate(spec: Cascade, stages: Stages, civil: datetime | None) -> Stages:
     """Choose the lead, once a week and while nothing burns: no burner stops for it.
 
     `civil` None: the time is not known, and the last choice holds.
     """
-    if len(stages.units) != len(spec.burners):
-        stages = Stages(tuple(CascadeBurner() for _ in spec.burners))
     if civil is None or spec.rotation is None:
         return stages
     week = civil.date().toordinal() - civil.weekday()
@@ -121,6 +148,8 @@ def rotate(spec: Cascade, stages: Stages, civil: datetime | None) -> Stages:
 
 def see_stages(spec: Cascade, stages: Stages, outputs: Mapping[str, Output], now: Now) -> Stages:
     """Update the burners by their outputs, and count their run. An unknown output changes nothing."""
+    if stages.names != spec.burners:
+        stages = stages.of(spec.burners)
     t, units = now.monotonic, list(stages.units)
     for index, name in enumerate(spec.burners):
         unit, output = units[index], outputs.get(name)

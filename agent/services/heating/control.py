@@ -14,6 +14,7 @@ from agent.control.named_calendars import NamedCalendar, calendar_input
 from agent.control.week import Week
 from agent.model import Kind, Point, Severity, Value
 from agent.services.heating.boiler import HeatCurve, guard, guard_due, see_burner
+from agent.services.heating.cascade import alarms as stage_alarms
 from agent.services.heating.exercise import Exercise, exercise
 from agent.services.heating.loops import Law, Situation, Tpi, advance, begins, calls, cycle_of, until
 from agent.services.heating.override import LEGAL
@@ -171,7 +172,7 @@ class Zone:
         due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms or aim.setpoint != state.aim:
             state = state._replace(mode=mode, alarms=alarms, aim=aim.setpoint)
-        return Step(state, wishes, [*happened, *more], due)
+        return Step(state, wishes, happened + more, due)
 
     def _overridden(self, state: ZoneState, now: Now) -> ZoneState:
         """The state with the commands that still hold."""
@@ -460,9 +461,19 @@ class Zone:
         detail = {"room": room, "setpoint": aim.setpoint}
         return {code: detail for code, stands in standing.items() if stands}
 
-    def _burner_alarms(self, state: ZoneState) -> tuple[ZoneState, Sequence[Happening]]:
-        """Alarms of single burners, where there are several."""
-        return state, ()
+    @property
+    def _burners(self) -> tuple[str, ...]:
+        """The burners of a cascade, which have alarms of their own."""
+        return ()
+
+    def _burner_alarms(self, state: ZoneState) -> tuple[ZoneState, list[Happening]]:
+        """The alarm `burner_no_heat` of each burner of a cascade, under the name of its actuator."""
+        stages, found = stage_alarms(state.stages, self._burners)
+        if stages is not state.stages:
+            state = state._replace(stages=stages)
+        code, detail = "burner_no_heat", {"zone": self.name}
+        happened = [Happening(kind, code, burner, SEVERITY[code], detail) for kind, burner in found]
+        return state, happened
 
     def _is_missed(self, state: ZoneState, room: float | None, t: float) -> bool:
         """Whether comfort is missed, found out when the occupied time begins or `missed_after` later.

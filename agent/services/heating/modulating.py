@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from agent.control.api import NEVER, Now, View, good
 from agent.services.heating.boiler import BAND, SILENCE, Burner, HeatCurve
 
-__all__ = ["Charging", "Flow", "Modulating", "Wanted", "base", "guard_flow", "is_warm", "move", "watch"]
+__all__ = ["Charging", "Flow", "Modulating", "Wanted", "base", "guard_flow", "is_warm", "move"]
 
 IDLE, AGAIN = 1.0, 0.5
 """K above the setpoint: from the one on the room gets no heat, from the other down it does."""
@@ -96,6 +96,10 @@ class Flow(NamedTuple):
     winter: bool = True
     late: float | None = None
     """Since when the flow misses the target."""
+    temperature: float | None = None
+    """The flow as it was read last, degC."""
+    held: bool = False
+    """Something holds the plant back, so that the flow may miss its target."""
     due: float = NEVER
 
     def in_this_boot(self) -> Flow:
@@ -103,7 +107,7 @@ class Flow(NamedTuple):
 
     def dump(self) -> dict[str, Any]:
         kept = self._asdict()
-        del kept["due"]
+        del kept["due"], kept["temperature"], kept["held"]
         return kept
 
     @classmethod
@@ -121,19 +125,6 @@ def guard_flow(burner: Burner, curve: HeatCurve, view: View, now: Now) -> Burner
         return burner._replace(lost=lost, failed=failed, hot=False, cut=False, locked=False)
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
     return burner._replace(lost=None, failed=False, hot=hot, cut=False, locked=False)
-
-
-def watch(flow: Flow, temperature: float | None, held: bool, t: float) -> Flow:
-    """Note since when the flow (degC) misses its target. `held`: something holds the plant back."""
-    misses = (
-        temperature is not None
-        and flow.target is not None
-        and flow.heats
-        and not held
-        and temperature < flow.target - MISSED
-    )
-    late = (t if flow.late is None else flow.late) if misses else None
-    return flow if late == flow.late else flow._replace(late=late)
 
 
 def move(spec: Modulating, curve: HeatCurve, flow: Flow, wanted: Wanted, t: float) -> Flow:
@@ -154,7 +145,7 @@ def move(spec: Modulating, curve: HeatCurve, flow: Flow, wanted: Wanted, t: floa
     raw, cause = (plain + shift, wanted.why) if heats else (spec.low, "room_warm" if wanted.heats else wanted.why)
     if flow.charging and spec.hot_water is not None and spec.hot_water.flow > raw:
         raw, cause = spec.hot_water.flow, "hot_water"
-    return _adopt(spec, flow._replace(shift=shift, idle=idle, heats=heats), raw, cause, t)
+    return _watched(_adopt(spec, flow._replace(shift=shift, idle=idle, heats=heats), raw, cause, t), t)
 
 
 def is_warm(idle: bool, wanted: Wanted) -> bool:
@@ -202,3 +193,11 @@ def _adopt(spec: Modulating, flow: Flow, raw: float, cause: str, t: float) -> Fl
         target, due = now, flow.since + spec.every
     since = flow.since if target == now else t
     return flow._replace(target=target, cause=cause, since=since, due=due)
+
+
+def _watched(flow: Flow, t: float) -> Flow:
+    """Note since when the flow misses its target."""
+    wanted = flow.target is not None and flow.heats and not flow.held
+    misses = wanted and flow.temperature is not None and flow.temperature < (flow.target or 0.0) - MISSED
+    late = (t if flow.late is None else flow.late) if misses else None
+    return flow if late == flow.late else flow._replace(late=late)

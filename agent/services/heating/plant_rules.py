@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from agent.services.heating.config import Heating, PlantConfig, ZoneConfig
+from agent.services.heating.hotwater import ABOVE
 from agent.services.heating.sg_ready import LOCKS, LONGEST
 from agent.site.checks.names import Checked, PointRef
 from agent.site.language.document import Keys
@@ -145,12 +146,24 @@ def _check_bounds(
 
 
 def _check_store(at: Checked, where: Keys, plant: PlantConfig, heating: Heating, most: float | None) -> None:
+    """A store that the plant heats is there, and no warmer than the plant can make it."""
     charging = plant.hot_water
     if charging is None or not at.known((*where, "hot_water", "store"), "store", charging.store, heating.hot_water):
         return
     high = min([one for one in (plant.high, most) if one is not None], default=None)
-    if charging.flow is not None and high is not None and charging.flow > high:
-        at.error((*where, "hot_water", "flow"), f"flow {number(charging.flow)} degC is above high {number(high)} degC")
+    if high is None:
+        return
+    if charging.flow is not None and charging.flow > high:
+        text = f"flow {number(charging.flow)} degC is above high {number(high)} degC"
+        at.error((*where, "hot_water", "flow"), text)
+    store = heating.hot_water[charging.store]
+    cycle = store.thermal_cycle
+    warmest = max(store.setpoint + ABOVE, cycle.temperature if cycle is not None else 0.0)
+    if warmest > high:
+        at.warn(
+            (*where, "hot_water", "store"),
+            f"{charging.store} is heated to {number(warmest)} degC, and the plant gives {number(high)} degC at most",
+        )
 
 
 def _check_hours(at: Checked, where: Keys, plant: PlantConfig) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.control.api import NEVER, Happening, Now, View, Wish, good
+from agent.control.api import NEVER, Now, View, Wish, good
 from agent.model import Kind, Point, Value
 from agent.services.heating.boiler import Burner
 from agent.services.heating.cascade import (
@@ -22,9 +22,9 @@ from agent.services.heating.cascade import (
     stage,
     stages_due,
 )
-from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, SEVERITY, Aim, Zone
+from agent.services.heating.control import FAULT, FROST, FROST_OVER, INTERLOCK, MISSED, RULE, Aim, Zone
 from agent.services.heating.exercise import exercise
-from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move, watch
+from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move
 from agent.services.heating.sg_ready import CONTACTS, LOCKED, SgReady, sg_ready
 from agent.services.heating.stuck_sensor import FIRE, IDLE, observe
 from agent.services.heating.zone import ZoneState
@@ -48,7 +48,7 @@ class ModulatingZone(Zone):
     def _see_plant(self, state: ZoneState, view: View, _outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
         """Note the flow, the pump, the store of hot water and the contacts of SG Ready."""
         t, spec, flow, burner = now.monotonic, self.modulating, state.flow, state.burner
-        cold = "frost_risk" in state.alarms
+        cold = _is_near_frost(state)
         sg, due = state.sg, NEVER
         if self.sg is not None:
             sg, due = sg_ready(self.sg, sg, state.start.goal is not None, cold, now)
@@ -62,10 +62,9 @@ class ModulatingZone(Zone):
             if charging is not flow.charging:
                 flow = flow._replace(charging=charging)
             held = charging or burner.hot or sg.state == LOCKED
-            flow = watch(flow, good(view, self.curve.signal), held, t)
-            late = NEVER if flow.late is None else flow.late + spec.missed_after
+            flow = flow._replace(temperature=good(view, self.curve.signal), held=held)
             lost = NEVER if burner.lost is None or burner.failed else burner.lost + 60.0
-            due = min(due, late if late > t else NEVER, lost if lost > t else NEVER)
+            due = min(due, lost if lost > t else NEVER)
         output = None if self.pump is None else view.outputs.get(self.pump)
         pump, due_pump = exercise(state.pump, self.exercise, output, now)
         if (burner, pump, flow, sg) != (state.burner, state.pump, state.flow, state.sg):
@@ -118,6 +117,8 @@ class ModulatingZone(Zone):
             wishes.append(Wish(spec.actuator, RULE, flow.target, f"{self.name} {flow.cause}"))
             if state.burner.hot:
                 wishes.append(Wish(spec.actuator, INTERLOCK, spec.low, f"{self.name} max_flow"))
+                if spec.enable is not None:
+                    wishes.append(Wish(spec.enable, INTERLOCK, False, f"{self.name} max_flow"))
             if spec.enable is not None:
                 wishes.append(Wish(spec.enable, RULE, called or flow.charging, f"{self.name} {flow.cause}"))
         if self.sg is not None:
@@ -127,13 +128,15 @@ class ModulatingZone(Zone):
 
     def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:
         """The pump stands while a store of hot water is heated, but for a room that is near to frost."""
-        if self.pump is not None and state.flow.charging and "frost_risk" not in state.alarms:
+        if self.pump is not None and state.flow.charging and not _is_near_frost(state):
             return [Wish(self.pump, RULE, False, f"{self.name} hot_water")]
         return Zone._pump_wishes(self, state, called, outdoor, now)
 
     def _look_again(self, state: ZoneState, t: float) -> float:
         over = NEVER if state.burner.off is None else state.burner.off + self.pump_overrun
-        return min(Zone._look_again(self, state, t), state.flow.due, over if over > t else NEVER)
+        late = NEVER if self.modulating is None else (state.flow.late or NEVER) + self.modulating.missed_after
+        times = [one for one in (over, late, state.flow.due) if one > t]
+        return min(Zone._look_again(self, state, t), *times, NEVER)
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:
         found, spec, flow = Zone._alarms(self, state, aim, room, t), self.modulating, state.flow
@@ -151,12 +154,16 @@ class CascadeZone(Zone):
     def _watched(self) -> frozenset[str]:
         return Zone._watched(self) | set(self.cascade.burners)
 
+    @property
+    def _burners(self) -> tuple[str, ...]:
+        return self.cascade.burners
+
     def _see_plant(self, state: ZoneState, view: View, outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
         """Note the burners, the flow and the pump."""
         assert self.curve is not None
         t, spec, burner = now.monotonic, self.cascade, state.burner
         civil = now.civil if now.trusted else None
-        stages = see_stages(spec, rotate(spec, state.stages, civil), view.outputs, now)
+        stages = rotate(spec, see_stages(spec, state.stages, view.outputs, now), civil)
         stages, burner = guard_stages(stages, burner, self.curve, self.curve.target(outdoor), view, now)
         burner = _as_one(burner, [unit.on for unit in stages.units if unit.on is not None], t)
         output = None if self.pump is None else view.outputs.get(self.pump)
@@ -199,18 +206,6 @@ class CascadeZone(Zone):
         found.pop(NO_HEAT, None)  # each burner has its own
         return found
 
-    def _burner_alarms(self, state: ZoneState) -> tuple[ZoneState, Sequence[Happening]]:
-        """The alarm `burner_no_heat` of each burner, under the name of its actuator."""
-        found = [
-            Happening("alarm" if unit.locked else "cleared", NO_HEAT, name, SEVERITY[NO_HEAT], {"zone": self.name})
-            for name, unit in zip(self.cascade.burners, state.stages.units, strict=True)
-            if unit.locked is not unit.told
-        ]
-        if not found:
-            return state, ()
-        units = tuple(unit._replace(told=unit.locked) for unit in state.stages.units)
-        return state._replace(stages=state.stages._replace(units=units)), found
-
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
         """`<zone>.latch` reset: the burners that were locked out get another 20 min."""
         state = Zone.command(self, state, point, value, now)
@@ -231,6 +226,11 @@ class CascadeZone(Zone):
         """The lead, and what was counted towards a lockout."""
         stages = state.stages
         return stages.lead, stages.week, [(unit.locked, unit.barren // 300) for unit in stages.units]
+
+
+def _is_near_frost(state: ZoneState) -> bool:
+    """Whether the room is near to frost, by its last good reading: as the alarm `frost_risk`."""
+    return state.room is not None and state.room.value < (FROST_OVER if "frost_risk" in state.alarms else FROST)
 
 
 def _as_one(burner: Burner, burning: Sequence[float], t: float) -> Burner:

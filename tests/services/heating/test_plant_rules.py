@@ -81,6 +81,20 @@ def test_what_is_wrong_is_said(said, plant, line):
     assert not [one for one in found if line not in one and "already moved by" not in one], found
 
 
+def test_a_store_is_no_warmer_than_its_plant(said):
+    stores = (
+        "  zones:\n",
+        "  hot_water:\n    showers: {sensor: air, actuator: r1, setpoint: 50, thermal_cycle: "
+        '{at: "03:00", temperature: 65, hold: 4min}}\n  zones:\n',
+    )
+    plant = "flow_setpoint: hp.flow_setpoint, hot_water: {store: showers%s}"
+    assert said(plant=plant % "", stores=stores) == [
+        "24:71: warning: showers is heated to 65 degC, and the plant gives 60 degC at most"
+    ]
+    assert any("flow 62 degC is above high 60 degC" in one for one in said(plant=plant % ", flow: 62", stores=stores))
+    assert said(plant=plant % "", stores=(stores[0], stores[1].replace("65", "60").replace("4min", "60min"))) == []
+
+
 def test_other_plants_need_a_curve(said):
     curve = (
         "      heat_curve: {signal: hp.flow, points: [[-10, 50], [15, 28]], max_flow: 58, heat_off_above: 17}\n",

@@ -89,7 +89,7 @@ def test_a_store_is_no_warmer_than_its_plant(said):
     )
     plant = "flow_setpoint: hp.flow_setpoint, hot_water: {store: showers%s}"
     assert said(plant=plant % "", stores=stores) == [
-        "24:71: warning: showers is heated to 65 degC, and the plant gives 60 degC at most"
+        "24:67: warning: showers is heated to 65 degC, and the plant gives 60 degC at most"
     ]
     assert any("flow 62 degC is above high 60 degC" in one for one in said(plant=plant % ", flow: 62", stores=stores))
     assert said(plant=plant % "", stores=(stores[0], stores[1].replace("65", "60").replace("4min", "60min"))) == []

@@ -364,6 +364,14 @@ def test_a_room_near_to_frost_ends_a_lock_at_once():
     assert contacts(rig) == (True, False)
 
 
+def test_the_fourth_lock_of_a_day_is_none():
+    lock = ((600, 615), (660, 675), (720, 735), (780, 795))
+    rig = Rig(dataclasses.replace(SG, sg=SgReady(("r1", "r2"), lock=lock)))
+    rig.run(48 * 3600)
+    hours = [7200, 10800, 14400]
+    assert [at for at, value in rig.of("r1") if value] == [*hours, *(at + 86400 for at in hours)]
+
+
 def test_without_the_time_there_is_no_lock():
     rig = Rig(SG, trusted=False)
     rig.run(6 * 3600)

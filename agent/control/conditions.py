@@ -303,9 +303,7 @@ class Lasting:
         since = t if memory.since is None else memory.since
         spell = memory.spell if memory.on else memory.spell.at(t, True)
         long = memory.on or spell.reaches(self.seconds) <= t + _TICK
-        if long:
-            spell = spell.at(t, False)  # it is counted: no more writes to flash for it
-        else:
+        if not long:
             due = min(due, spell.reaches(self.seconds), (t // FOLD + 1) * FOLD)
         return Verdict(_changed(memory, Memory(long, since, spell, parts=(part,))), long, due)
 

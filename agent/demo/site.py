@@ -105,6 +105,12 @@ heating:
       setpoints: {comfort: 19, reduced: 16, frost: 8}
       week: {default: reduced, "mon,tue,wed,thu,fri,sat,sun": ["07:30-17:00 comfort"]}     # an eager school
       optimum_start: {initial: 30 min/K, max: 6h}
+
+# What is to be told of any point, beside the alarms of the services.
+alarms:
+  no-fill:     {point: tank-level, still: 1, for: 1h, while: {actuator: well, is: on},
+                text: "Le puits tourne, et le niveau reste à {value} {unit}"}
+  school-cold: {point: classroom, below: 16, hysteresis: 0.5, for: 2h, when: {times: "10:00-17:00"}, severity: minor}
 """
 
 

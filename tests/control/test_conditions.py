@@ -345,6 +345,17 @@ def test_stillness_that_was_counted_outlives_a_kill_and_a_power_cut() -> None:
         assert life.holds is True
 
 
+def test_what_is_still_stays_so_over_a_kill() -> None:
+    life = Life(Still(P, 0.8, 3600.0))
+    life.read(p=0.0)
+    life.pass_(60)
+    life.read(p=0.79)
+    life.pass_(3600)
+    assert life.holds is True
+    life.kill()
+    assert life.read(p=0.0) is True
+
+
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(-3, 3)), max_size=20), st.integers(0, 20))
 def test_still_is_not_early_after_a_power_cut(steps: list[tuple[int, int]], cut: int) -> None:
     life, good = Life(Still(P, 4.0, 1800.0)), Good()
@@ -403,6 +414,14 @@ def test_falls_against_the_whole_history(
             lowest = now
         elif not killed:
             assert not fell(seconds * (1 - 1 / MARKS) - 1e-6)
+
+
+def test_a_fall_that_is_read_each_second_is_remembered_in_few_marks() -> None:
+    life = Life(Moves(P, 1000.0, 3600.0))
+    for second in range(7200):
+        life.read(p=-second / 10)
+        life.pass_(1)
+        assert len(life.memory.marks) <= MARKS + 3
 
 
 def test_a_pressure_that_stayed_for_hours_and_drops_has_fallen() -> None:
@@ -612,6 +631,17 @@ def test_a_value_that_varies_each_minute_costs_no_write(condition: Condition, sw
         life.read(p=20.0 + swing * ((minute * 7919) % 13 / 13 - 0.5))
         kept.append(json.dumps(dumped(life.memory, condition), sort_keys=True))
     assert sum(one != other for one, other in itertools.pairwise(kept)) == 0
+
+
+def test_what_lasts_for_days_costs_no_write() -> None:
+    life = Life(Lasting(Compare(P, 10.0), 600.0))
+    life.read(p=11)
+    life.pass_(600)
+    kept = dumped(life.memory, life.condition)
+    for minute in range(1440):
+        life.pass_(60)
+        life.read(p=11 + minute % 7)
+        assert dumped(life.memory, life.condition) == kept
 
 
 def test_a_still_value_costs_few_writes() -> None:

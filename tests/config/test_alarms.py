@@ -55,6 +55,7 @@ GOOD = """\
   pin:         {point: gpio.22, is: off}
   flow:        {point: fountain.today, rises: 5 m3, within: 1h}
   both:        {all: [{point: pressure, above: 800 mbar}, {any: [{times: "08:00-12:00"}, {actuator: well, is: off}]}]}
+  mode:        {point: school.mode, is: frost}
   market:      {point: pressure, below: 2, when: {calendar: market}}
   days:        {times: ["08:00-12:00", "22:00-02:00"], days: [mon, tue, public_holiday]}
 """
@@ -108,6 +109,14 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         (
             "a: {point: pressure, above: 1, when: {calendar: markt}}",
             '1:51: error: unknown calendar "markt"; did you mean "market"?',
+        ),
+        (
+            "a: {point: school.mode, above: 3}",
+            '1:27: error: school.mode is a state: "above" compares numbers; write is',
+        ),
+        (
+            "a: {point: school.mode, is: confort}",
+            '1:31: error: "confort" is none of comfort, reduced, frost or off; did you mean "comfort"?',
         ),
         ("a: {zone: school}", '1:7: error: "zone" needs "mode": comfort, reduced, frost or off'),
         (

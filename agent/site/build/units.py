@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from agent.model import Point
 from agent.site.models.site import Site
 
-__all__ = ["own_units", "point_unit", "unit_of"]
+__all__ = ["own_points", "point_unit", "unit_of"]
 
 
 def unit_of(site: Site, reference: str) -> str:
@@ -21,12 +22,15 @@ def unit_of(site: Site, reference: str) -> str:
 def point_unit(site: Site, reference: str) -> str:
     """The same, also of a point of a circuit, a water point, a zone …"""
     is_other = reference in site.signals or reference.partition(".")[0] in site.devices
-    return unit_of(site, reference) if is_other else own_units(site).get(reference, "")
+    if is_other:
+        return unit_of(site, reference)
+    own = own_points(site).get(reference)
+    return "" if own is None else own.unit
 
 
-def own_units(site: Site) -> dict[str, str]:
-    """The points of circuits, water points, zones … and their units; empty for those that have none."""
+def own_points(site: Site) -> dict[str, Point]:
+    """The points of circuits, water points, zones …, by id."""
     sections = [(service, section) for service, section in site.services() if not service.is_named]
     controls = (one for service, section in sections if section.model_fields_set
                 for one in service.build.controls(site, section))  # fmt: skip
-    return {point.id: point.unit for one in controls for point in getattr(one, "points", ())}
+    return {point.id: point for one in controls for point in getattr(one, "points", ())}

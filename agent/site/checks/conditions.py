@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.lib.suggestion import did_you_mean, suggested
+from agent.model import Kind
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
@@ -112,7 +113,8 @@ def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -
 
 def _unit(at: Checked, reference: str) -> str:
     if reference.partition(".")[0] in at.owners:
-        return (at.own_points or {}).get(reference, "")
+        own = (at.own_points or {}).get(reference)
+        return "" if own is None else own.unit
     if "." not in reference:
         return at.unit(reference)
     device, _, point = reference.partition(".")
@@ -130,10 +132,7 @@ def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
         return
     place, (owner, _, short) = (*keys, "point"), one.point.partition(".")
     if short and owner in at.owners:
-        own = at.own_points
-        if own is not None and one.point not in own:
-            points = [name.partition(".")[2] for name in own if name.startswith(f"{owner}.")]
-            at.lacking(place, f'{owner} has no point "{short}"', did_you_mean(short, points))
+        _check_own(at, keys, one, owner, short)
     elif isinstance(one.is_, str):
         found = at.point(place, one.point) if short else at.known(place, "signal", one.point, at.names("signals"))
         if found:
@@ -143,6 +142,23 @@ def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
     elif at.measurement(place, one.point) is not None and one.is_ is None and _is_state(at, one.point):
         for key in one.comparisons:
             at.error((*keys, key), f'{one.point} is on or off: "{key}" compares numbers; write {{is: on}}', at_key=True)
+
+
+def _check_own(at: Checked, keys: Keys, one: ConditionConfig, owner: str, short: str) -> None:
+    """A point of a circuit, a water point, a zone … is there, and is compared with what it may be."""
+    own = at.own_points
+    if own is None:
+        return
+    found = own.get(f"{owner}.{short}")
+    if found is None:
+        points = [name.partition(".")[2] for name in own if name.startswith(f"{owner}.")]
+        at.lacking((*keys, "point"), f'{owner} has no point "{short}"', did_you_mean(short, points))
+    elif found.kind is Kind.STATE and one.is_ is None:
+        for key in one.comparisons:
+            at.error((*keys, key), f'{found.id} is a state: "{key}" compares numbers; write is', at_key=True)
+    elif short == "mode" and isinstance(one.is_, str) and one.is_ not in MODES and owner in _zones(at):
+        what = f'"{one.is_}" is none of {listed(MODES)}'
+        at.error((*keys, "is"), what, did_you_mean(one.is_, MODES))
 
 
 def _check_word(at: Checked, keys: Keys, one: ConditionConfig, word: str) -> None:
@@ -167,9 +183,13 @@ def _is_state(at: Checked, reference: str) -> bool:
     return bool(((device.profile_data or {}).get("points", {}).get(point) or {}).get("kind") == "state")
 
 
-def _check_zone(at: Checked, keys: Keys, one: ConditionConfig) -> None:
+def _zones(at: Checked) -> set[str]:
+    """The names of the heating zones, also of wrong ones."""
     zones = at.document.value(("heating", "zones"))
-    names = set(zones) if isinstance(zones, dict) else set()
-    at.known((*keys, "zone"), "zone", str(one.zone), names)
+    return set(zones) if isinstance(zones, dict) else set()
+
+
+def _check_zone(at: Checked, keys: Keys, one: ConditionConfig) -> None:
+    at.known((*keys, "zone"), "zone", str(one.zone), _zones(at))
     if one.mode is None and not at.wrong(*keys, "mode"):
         at.error((*keys, "zone"), f'"zone" needs "mode": {listed(MODES)}', at_key=True)

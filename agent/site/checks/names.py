@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent.lib.suggestion import did_you_mean, nearest, suggested
-from agent.site.build.units import own_units
+from agent.model import Point
+from agent.site.build.units import own_points
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
@@ -230,10 +231,10 @@ class Checked:
         return {name for name, one in entries if isinstance(one, dict)}
 
     @cached_property
-    def own_points(self) -> Mapping[str, str] | None:
-        """The points of circuits, water points, zones … and their units; None where a service cannot be translated."""
+    def own_points(self) -> Mapping[str, Point] | None:
+        """The points of circuits, water points, zones …, by id; None where a service cannot be translated."""
         try:
-            return own_units(self.site)
+            return own_points(self.site)
         except Exception:  # noqa: BLE001  something is wrong there, and was told
             return None
 

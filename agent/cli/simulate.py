@@ -109,8 +109,8 @@ def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
         final = found["final"]["outputs"].get(name, {})
         told = f"now {_shown(final.get('value'))} by {final.get('priority')} ({final.get('cause')})"
         print(shown(f"{name:<16} on {total['on_s'] / 3600:8.2f} h, {total['starts']:5} starts, {_energy(total)}{told}"))
-    for name, figure in found.get("accounts", {}).items():
-        print(shown(f"{name:<32} {figure:g}"))
+    for name, value in (found["final"]["points"] | found.get("accounts", {})).items():
+        print(shown(f"{name:<32} {_shown(value)}"))
     for alarm in found["final"]["alarms"]:
         since = local_text(alarm["since"], zone)
         said = f"{alarm['severity']} {alarm['code']} {alarm['subject']}"

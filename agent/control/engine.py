@@ -293,6 +293,16 @@ class Engine:
             if named or any(wish.actuator == name for wish in wishes):
                 yield Doing(rule.control, rule.state, wishes, rule.due, rule.failed)
 
+    def own_points(self) -> dict[str, Value]:
+        """What controls count and state at present, by the ids of their points."""
+        found: dict[str, Value] = {}
+        for rule in self._rules:
+            if rule.account is not None:
+                found |= rule.account.figures(rule.state)
+            if rule.factual is not None:
+                found |= rule.factual.facts(rule.state)
+        return found
+
     # -- life --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -350,7 +360,10 @@ class Engine:
             self._tell_figures(now.monotonic)
 
     def _tell_figures(self, now: float) -> None:
-        """The accounts as they were kept before: a counter that was told is on flash, and never goes back."""
+        """The accounts as they were kept before: a counter that was told is on flash, and never goes back.
+
+        A figure that is not known any more is told as bad.
+        """
         found: list[Reading] = []
         for rule in self._rules:
             if rule.account is None:
@@ -358,6 +371,7 @@ class Engine:
             kept, rule.figures = rule.figures, rule.account.figures(rule.state)
             at = self._clock.now()
             found += [Reading(name, value, at) for name, value in kept.items() if rule.told.get(name) != value]
+            found += [Reading(name, None, at, Quality.BAD) for name in rule.told if name not in kept]
             rule.told = kept
             if rule.figures != kept:
                 self._keep_at = min(self._keep_at, now + self._keep_every)

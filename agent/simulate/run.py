@@ -457,6 +457,7 @@ class Simulation:
                     if name in totals
                 },
                 "alarms": self._open_alarms.status(),
+                "points": self._engine.own_points(),
             },
         }
 

@@ -358,6 +358,22 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
     assert told[-1].value >= values[-1], "a counter never goes back"
 
 
+async def test_a_figure_that_is_not_known_any_more_is_told_as_bad(house, thermostat):
+    class Daily(type(thermostat())):
+        points = (Point("room.balance", "room"),)
+
+        def figures(self, state):
+            return {"room.balance": 12.5} if state.steps < 4 else {}
+
+    engine, told = house.engine(Daily(period=30)), []
+    engine.publish = told.extend
+    for _ in range(400):
+        await engine.look()
+        house.clock.at += 1
+    assert engine.own_points() == {}
+    assert [(one.value, str(one.quality)) for one in told] == [(12.5, "good"), (None, "bad")]
+
+
 async def test_a_control_looks_at_what_another_says(house, thermostat):
     """The one that is looked at fails: what it said is not known any more, until it goes on."""
 

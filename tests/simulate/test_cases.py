@@ -6,6 +6,7 @@
   `to`, and if wanted `priority` and a part of its `cause`. `within`: seconds (1).
 - `events`: everything that is told of a subject, in order: `kind`, `code`, `at`, and if wanted `severity` and `detail`.
 - `totals`: an actuator's `on_s` and `starts`, each between two bounds. `final`: its value, priority, part of the cause.
+- `points`: what controls count and state in the end, by id: a value, or two bounds; null: it is not known.
 - `open`: the alarms of the subjects in `events` that stand in the end, as "code subject".
 - `as_without_faults`: these actuators switch as if nothing had failed.
 - `value_at`: an actuator's value at times, `[[at, value], ...]`. `max_starts`: an actuator's `[seconds, starts]`: no
@@ -145,6 +146,11 @@ def differences(expected: Item, found: Any) -> Iterable[str]:
     for actuator, wanted in expected.get("final", {}).items():
         if not fits(wanted, found["final"]["outputs"][actuator]):
             yield f"{actuator} ends as {found['final']['outputs'][actuator]}, wanted {wanted}"
+    for point, wanted in expected.get("points", {}).items():
+        value = found["final"]["points"].get(point)
+        in_bounds = isinstance(wanted, list) and value is not None and wanted[0] <= value <= wanted[1]
+        if value != wanted and not in_bounds:
+            yield f"{point} is {value}, wanted {wanted}"
     yield from wrong_alarms(expected, found)
     yield from wrong_times(expected, found)
     for point, wanted in expected.get("accounts", {}).items():

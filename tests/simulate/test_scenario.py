@@ -80,6 +80,7 @@ def test_the_command_line(bench, capsys, lighting):
     assert main(["simulate", str(site), str(scenario), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {"edges", "events", "totals", "final"}
+    assert found["final"].keys() == {"outputs", "alarms", "points"}
     assert main(["simulate", str(site), str(scenario)]) == 0
     assert "2026-01-15T17:51:21" in capsys.readouterr().out
     scenario.write_text("duration: 24h\n")

@@ -260,17 +260,17 @@ class Discreet(Protocol):
 
 @runtime_checkable
 class Metered(Protocol):
-    """A control that follows the index of a meter."""
+    """A control that follows the indexes of meters."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def meter(self) -> str:
-        """The signal or point that has the index."""
+    def meters(self) -> Sequence[str]:
+        """The signals or points that have the indexes."""
 
     def swapped(self, state: Any, meter: str, index: float) -> Any:
-        """The state after `meter` was set to `index`, which is no consumption; None if `meter` is not its own."""
+        """The state after `meter` was set to `index`, which is no consumption; None if `meter` is none of its own."""
 
 
 @runtime_checkable

@@ -116,6 +116,10 @@ class WaterPoint:
         over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
         return replace(state, latched=False, leaks=over)
 
+    @property
+    def meters(self) -> Sequence[str]:
+        return (self.meter,)
+
     def swapped(self, state: WaterState, meter: str, index: float) -> WaterState | None:
         """The day's volume and a flush go on from the new meter's index."""
         if meter != self.meter:

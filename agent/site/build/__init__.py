@@ -323,7 +323,8 @@ def _withheld(site: Site, rules: Iterable[Control[Any]]) -> set[str]:
     found = _personal(site) | _private(site, rules)
     found |= {signal.from_ for name, signal in site.signals.items() if name in found}
     found |= {name for name, signal in site.signals.items() if not found.isdisjoint(_names(signal.from_))}
-    found |= {one.name for one in rules if isinstance(one, Metered) and not found.isdisjoint(_names(one.meter))}
+    metered = [one for one in rules if isinstance(one, Metered)]
+    found |= {one.name for one in metered for meter in one.meters if not found.isdisjoint(_names(meter))}
     return found | {one.subject for one in rules if isinstance(one, Telling)
                     if any(not found.isdisjoint(_names(point)) for point in one.told)}  # fmt: skip
 

@@ -78,7 +78,7 @@ class Bench:
         """Go on to `at`: from due to due, or (`every`) also on a grid."""
         self.settle()
         while True:
-            soon = [at, self.due - self.boot]
+            soon = [at, max(self.due - self.boot, self.t + 1e-9)]  # after a reboot the last bits of a sum may differ
             if self._plan:
                 soon.append(self._plan[0][0])
             if every is not None:

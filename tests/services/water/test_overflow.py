@@ -1,0 +1,288 @@
+"""The log of overflows: one entry each, with its true beginning and end, whatever befalls the box."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.control.calendar import Calendar
+from agent.model import Quality, Severity
+from agent.services.water.lift import LiftStation
+from agent.services.water.overflow import Overflow, OverflowFlow
+from agent.services.water.pump import Pump
+from agent.services.water.rotation import Rotation
+from agent.services.water.well import Well
+from tests.services.water.bench import Bench
+
+H = 3600.0
+STATION = LiftStation(
+    "relevage-1", Calendar("Europe/Paris"), (Pump("p1"),), Well("level", 80.0, 30.0, 120.0),
+    Rotation(("p1",), "starts"), overflow=Overflow("spill"),
+)  # fmt: skip
+FLOW = replace(STATION, overflow=Overflow("spill", OverflowFlow("weir", 1000 / 3600)))
+COUNTER = replace(STATION, overflow=Overflow("spill", OverflowFlow("weir", 1000.0, counts=True)))
+
+
+def bench(station: LiftStation = STATION, start: str = "2026-05-20T12:00:00") -> Bench:
+    one = Bench(station, start, {"p1": False})
+    one.set("level", 50.0)
+    one.set("spill", False)
+    return one
+
+
+def told(one: Bench) -> dict[str, object]:
+    found = {**one.control.figures(one.state), **one.control.facts(one.state)}
+    return {name.removeprefix("relevage-1."): value for name, value in found.items() if name.startswith("relevage-1")}
+
+
+def log(one: Bench) -> list[dict[str, object]]:
+    events = zip(one.events, one.details, strict=True)
+    return [detail for (_, kind, code), detail in events if (kind, code) == ("change", "overflow")]
+
+
+def spill(one: Bench, begin: float, end: float) -> None:
+    one.until(begin)
+    one.set("spill", True)
+    one.until(end)
+    one.set("spill", False)
+
+
+def test_an_overflow_is_logged_once_with_its_times() -> None:
+    one = bench()
+    spill(one, 1000, 2500)
+    assert told(one)["overflow_begin"] == "2026-05-20T12:16:40+02:00" and "overflow_end" not in told(one)
+    one.until(3000)
+    assert log(one) == [{
+        "begin": "2026-05-20T12:16:40+02:00", "end": "2026-05-20T12:41:40+02:00", "seconds": 1500.0,
+        "day_minutes": 25.0,
+    }]  # fmt: skip
+    assert one.of("overflow") == [(1000, "alarm"), (2800, "change"), (2800, "cleared")]
+    assert told(one) == {
+        "overflow": False, "overflow_begin": "2026-05-20T12:16:40+02:00", "overflow_end": "2026-05-20T12:41:40+02:00",
+        "overflow_duration": 25.0, "overflow_today": 25.0, "overflow_yesterday": 0.0, "overflows": 1,
+    }  # fmt: skip
+
+
+def test_a_contact_that_chatters_is_one_overflow() -> None:
+    one = bench()
+    for at in range(1000, 2200, 30):
+        one.plan(at, "spill", at % 60 == 40)  # forty edges in twenty minutes
+    one.plan(2400, "spill", True)
+    one.plan(2460, "spill", False)
+    one.until(2 * H)
+    assert [(entry["seconds"], entry["day_minutes"]) for entry in log(one)] == [(1460.0, 24.33)]
+    assert [kind for _, kind in one.of("overflow")] == ["alarm", "change", "cleared"]
+
+
+def test_two_that_are_apart_are_two() -> None:
+    one = bench()
+    spill(one, 1000, 1100)
+    spill(one, 1401, 1500)
+    one.until(2 * H)
+    assert [entry["seconds"] for entry in log(one)] == [100.0, 99.0] and told(one)["overflow_today"] == 3.32
+
+
+def test_the_minutes_of_two_days() -> None:
+    one = bench(start="2026-10-24T23:00:00")  # the night in which the clock changes
+    spill(one, 1800, 1800 + 9000)
+    one.until(4 * H)
+    assert log(one)[0]["day_minutes"] == 120.0 and log(one)[0]["seconds"] == 9000.0
+    assert (told(one)["overflow_yesterday"], told(one)["overflow_today"]) == (30.0, 120.0)
+    one.until(27 * H)  # 25 hours later it is the next day
+    assert (told(one)["overflow_yesterday"], told(one)["overflow_today"]) == (120.0, 0.0)
+    one.until(50.5 * H)
+    assert told(one)["overflow_yesterday"] == 0.0
+
+
+def test_the_minutes_of_today_grow_while_it_lasts() -> None:
+    one = bench()
+    one.set("spill", True)
+    one.until(3000)
+    assert told(one)["overflow_today"] == pytest.approx(50, abs=1)
+    assert told(one)["overflow"] is True and told(one)["overflows"] == 0
+
+
+@pytest.mark.parametrize("restart", ["kill", "power cut"])
+def test_an_overflow_outlives_a_kill_and_a_power_cut(restart: str) -> None:
+    one = bench(start="2026-05-20T23:00:00")
+    one.until(1000)
+    one.set("spill", True)
+    one.until(3000)
+    if restart == "kill":
+        one.restart(heard=False)
+    else:
+        one.reboot(1800)
+    one.until(6000)
+    one.set("spill", False)
+    one.until(8000)
+    (entry,) = log(one)
+    assert (entry["begin"], entry["end"]) == ("2026-05-20T23:16:40+02:00", "2026-05-21T00:40:00+02:00")
+    assert entry["seconds"] == pytest.approx(5000, abs=0.2) and entry["day_minutes"] == pytest.approx(40, abs=0.01)
+    assert entry.get("unseen_s", 0) == pytest.approx(0 if restart == "kill" else 1800, abs=61)
+    assert [kind for _, kind in one.of("overflow")] == ["alarm", "change", "cleared"]
+
+
+def test_it_ended_while_the_box_was_off() -> None:
+    one = bench()
+    one.until(1000)
+    one.set("spill", True)
+    one.until(3000)
+    one.points["spill"] = one.points["spill"]._replace(value=False)
+    one.reboot(3600)
+    (entry,) = log(one)
+    assert "T12:49:00" <= str(entry["end"])[10:19] <= "T12:50:00", "the minute in which it was last known to overflow"
+
+
+def test_after_a_power_cut_without_the_time_the_beginning_is_put_right() -> None:
+    """The clock of the box stands still without power: its first time in the new boot is an hour slow."""
+    one = bench()
+    one.until(1000)
+    one.set("spill", True)
+    one.until(3000)
+    one.trusted = False
+    true = one.start
+    one.start = true.replace(hour=true.hour - 1)
+    one.reboot(3600)
+    one.until(7000)
+    one.restart()
+    one.start, one.trusted = true, True
+    one.until(9000)
+    one.set("spill", False)
+    one.until(10000)
+    (entry,) = log(one)
+    assert (entry["begin"], entry["end"]) == ("2026-05-20T12:16:40+02:00", "2026-05-20T14:30:00+02:00")
+    assert entry["seconds"] == pytest.approx(8000, abs=1)
+
+
+def test_an_unknown_time_costs_the_dates_only() -> None:
+    one = Bench(STATION, "2026-05-20T12:00:00", {"p1": False})
+    one.civil = False
+    one.set("spill", False)
+    spill(one, 1000, 2500)
+    one.until(3000)
+    assert log(one) == [{"begin": None, "end": None, "seconds": 1500.0, "day_minutes": None}]
+    one.civil = True
+    one.until(4000)
+    one.settle()
+    assert told(one)["overflow_begin"] == "2026-05-20T12:16:40+02:00" and told(one)["overflow_today"] == 25.0
+
+
+@pytest.mark.parametrize("quality", [Quality.STALE, Quality.BAD])
+@pytest.mark.parametrize("still", [True, False])
+def test_a_contact_that_is_lost_during_an_overflow(quality: Quality, still: bool) -> None:
+    one = bench()
+    one.until(1000)
+    one.set("spill", True)
+    one.until(2000)
+    one.set("spill", None, quality)
+    assert one.of("sensor_fault") == [(2000, "alarm")] and "overflow" not in told(one)
+    one.until(9000)
+    assert log(one) == [], "nothing says that it is over"
+    assert told(one)["overflow_today"] == 16.67, "up to the last minute in which it was seen"
+    one.set("spill", still)
+    one.until(9500)
+    one.set("spill", False)
+    one.until(11000)
+    (entry,) = log(one)
+    assert entry["seconds"] == (8500.0 if still else 1000.0)
+    assert entry.get("unseen_s") == (7000.0 if still else None)
+
+
+def test_the_volume_of_a_flow() -> None:
+    one = bench(FLOW)
+    one.set("weir", 0.0)
+    one.until(1000)
+    one.set("weir", 36.0)  # m3/h
+    one.set("spill", True)
+    one.plan(1500, "weir", 72.0)
+    one.until(2000)
+    one.set("spill", False)
+    one.set("weir", 0.0)
+    assert told(one)["overflow_volume"] == pytest.approx(5 + 10, abs=0.01)
+    one.until(3000)
+    assert log(one)[0]["m3"] == 15.0 and "unmeasured_s" not in log(one)[0]
+    assert (told(one)["overflow_volume"], told(one)["overflow_total"]) == (15.0, 15.0)
+    one.restart()
+    assert (told(one)["overflow_volume"], told(one)["overflow_total"]) == (15.0, 15.0)
+
+
+def test_a_flow_that_is_lost_is_said() -> None:
+    one = bench(FLOW)
+    one.set("weir", 36.0)
+    one.until(1000)
+    one.set("spill", True)
+    one.plan(1500, "weir", None, Quality.BAD)
+    one.plan(1700, "weir", 36.0)
+    one.until(2000)
+    one.set("spill", False)
+    one.set("weir", 0.0)
+    one.until(3000)
+    assert (log(one)[0]["m3"], log(one)[0]["unmeasured_s"]) == (8.0, 200.0)
+
+
+def test_the_volume_of_a_counter_counts_on_while_it_is_not_heard() -> None:
+    one = bench(COUNTER)
+    one.set("weir", 100.0)
+    one.until(1000)
+    one.set("spill", True)
+    one.plan(1200, "weir", None, Quality.STALE)
+    one.plan(1900, "weir", 112.5)
+    one.until(2000)
+    one.set("spill", False)
+    one.plan(2100, "weir", 113.0)  # read late
+    one.until(3000)
+    assert log(one)[0]["m3"] == 13.0 and "unmeasured_s" not in log(one)[0]
+
+
+@pytest.mark.parametrize("severity", [Severity.CRITICAL, Severity.INFO, None])
+def test_the_alarm_is_as_severe_as_the_file_says(severity: Severity | None) -> None:
+    one = bench(replace(STATION, severity=severity))
+    spill(one, 1000, 1100)
+    one.until(2000)
+    wanted = ["change"] if severity is None else ["alarm", "change", "cleared"]
+    assert [kind for _, kind in one.of("overflow")] == wanted
+    assert len(log(one)) == 1
+
+
+def test_a_crash_at_the_beginning_does_not_reset_it() -> None:
+    """The beginning is marked: the engine keeps it before it goes on, also where no alarm is wanted."""
+    one = bench(replace(STATION, severity=None))
+    before = one.control.mark(one.state)
+    one.set("spill", True)
+    assert one.control.mark(one.state) != before
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["on", "off", "off", "kill", "cut"]), st.integers(1, 5000)), min_size=1, max_size=40
+    )
+)
+def test_no_second_is_lost_or_counted_twice(moves: list[tuple[str, int]]) -> None:
+    """All that is logged, and what goes on, is the time from first to last on, with pauses below the gap."""
+    one = bench()
+    spans: list[list[float]] = []
+    for what, wait in moves:
+        is_on = bool(one.points["spill"].value)
+        if what == "kill":
+            one.restart()
+        elif what == "cut":
+            one.reboot(60)
+        elif (what == "on") is not is_on:
+            if what == "on" and (not spans or one.t - spans[-1][1] >= 300):
+                spans.append([one.t, one.t])
+            one.set("spill", what == "on")
+        one.until(one.t + wait)
+        if spans and is_on:
+            spans[-1][1] = max(spans[-1][1], one.t - wait)
+    if spans and one.points["spill"].value:
+        spans[-1][1] = one.t // 60 * 60
+    wanted = sum(end - begin for begin, end in spans)
+    state = one.state.overflow
+    present = 0.0 if state.begin is None else state.seen - state.begin
+    found = sum(entry["seconds"] for entry in log(one)) + present
+    assert found == pytest.approx(wanted, abs=61 * len(spans) + 1)
+    assert len(log(one)) + (state.begin is not None) == len(spans)

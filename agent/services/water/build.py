@@ -8,26 +8,33 @@ from typing import Any
 from agent.control.api import Control
 from agent.control.calendar import winter
 from agent.control.week import Span, Week
+from agent.model import Severity
 from agent.services.water import config
 from agent.services.water.control import OPEN, Flush, Quota, WaterPoint
+from agent.services.water.cuts import DistrictMeter, Storage
+from agent.services.water.districts import District, NightAlarm
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.level_lost import FILL, LevelLost
+from agent.services.water.lift import LiftStation
 from agent.services.water.meter import HOUR, PLAUSIBLE
+from agent.services.water.overflow import Overflow, OverflowFlow
 from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import APART, Rotation
 from agent.services.water.tank_level import Standstill
 from agent.services.water.tanks import Group, Outlet, Tank
 from agent.services.water.tariff import CHEAP, OTHERWISE, FillLevels, Tariff, TariffPoint
 from agent.services.water.valve import Valve
+from agent.services.water.well import ByTime, Well
 from agent.site.build.counters import max_rate, point_dial
 from agent.site.build.defaults import ActuatorDefaults
 from agent.site.build.units import unit_of
 from agent.site.build.weeks import by_day, calendar
+from agent.site.language.units import canonical, factor
 from agent.site.language.values import DAYS, Window
 from agent.site.models.site import Site
 
-__all__ = ["actuator_defaults", "controls", "opening_hours", "tariff"]
+__all__ = ["actuator_defaults", "controls", "interval", "level_in", "opening_hours", "overflow_flow", "tariff"]
 
 _DAY = 1440
 _CLOSED = "closed"
@@ -39,17 +46,19 @@ _LEAST = 0.01
 
 
 def controls(site: Site, water: config.Water) -> list[Control[Any]]:
-    """Every water point and every tank."""
+    """Every water point, tank, lift station and district."""
     points: list[Control[Any]] = [_point(site, name, point) for name, point in water.points.items()]
-    return [*points, *(_tank(site, name, tank) for name, tank in water.tanks.items())]
+    tanks = [_tank(site, name, tank) for name, tank in water.tanks.items()]
+    lifts = [_lift_station(site, name, one) for name, one in water.lift_stations.items()]
+    return [*points, *tanks, *lifts, *(_district(site, water, name, one) for name, one in water.districts.items())]
 
 
 def actuator_defaults(water: config.Water) -> dict[str, ActuatorDefaults]:
-    """The pumps of a tank start one after the other."""
+    """The pumps of a tank or a lift station start one after the other."""
+    groups = [(f"tank {name}", tank.pumps or ()) for name, tank in water.tanks.items()]
+    groups += [(f"lift station {name}", station.pumps) for name, station in water.lift_stations.items()]
     return {
-        pump.actuator: ActuatorDefaults(stagger=APART, stagger_group=f"tank {name}")
-        for name, tank in water.tanks.items()
-        for pump in tank.pumps or ()
+        pump.actuator: ActuatorDefaults(stagger=APART, stagger_group=group) for group, pumps in groups for pump in pumps
     }
 
 
@@ -106,11 +115,11 @@ def _leak(site: Site, point: config.WaterPointConfig, pulse: float) -> Leak:
         closed=leak.flow_when_closed,
         pulse=pulse,
         pause=None if continuous is None else continuous.pause,
-        interval=_interval(site, point.meter),
+        interval=interval(site, point.meter),
     )
 
 
-def _interval(site: Site, meter: str) -> float:
+def interval(site: Site, meter: str) -> float:
     """Seconds between two readings of a meter: its poll; for a radio node that of its profile, or a third of its
     `stale_after` where that is hours. 0 for a pin, which reads each pulse."""
     signal = site.signals.get(meter)
@@ -152,7 +161,7 @@ def _tank(site: Site, name: str, tank: config.TankConfig) -> Tank:
         name, tank.level, _pumps(site, tank), tank.start, tank.stop, tank.low, tank.high,
         Standstill(tank.stuck_after, tank.max_fill),
         None if tank.outlet is None else Outlet(tank.outlet, *_flow(site, tank.outlet)),
-        _interval(site, tank.level), group, tariff(site, tank), _level_lost(site, tank.level_lost),
+        interval(site, tank.level), group, tariff(site, tank), _level_lost(site, tank.level_lost),
     )  # fmt: skip
 
 
@@ -160,13 +169,12 @@ def _pumps(site: Site, tank: config.TankConfig) -> tuple[PumpSpec, ...]:
     shared = _dry_run(site, tank.dry_run)
     if tank.pumps is None:
         return (PumpSpec(str(tank.pump), shared),)
-    return tuple(
-        PumpSpec(
-            one.actuator, shared if one.dry_run is None else _dry_run(site, one.dry_run), one.thermal, one.maintenance,
-            one.rated_power,
-        )
-        for one in tank.pumps
-    )  # fmt: skip
+    return tuple(_pump(site, one, shared) for one in tank.pumps)
+
+
+def _pump(site: Site, pump: config.PumpConfig, shared: DryRun | None = None) -> PumpSpec:
+    dry_run = shared if pump.dry_run is None else _dry_run(site, pump.dry_run)
+    return PumpSpec(pump.actuator, dry_run, pump.thermal, pump.maintenance, pump.rated_power)
 
 
 def tariff(site: Site, tank: config.TankConfig) -> Tariff | None:
@@ -194,6 +202,62 @@ def _daily(site: Site, windows: Sequence[Window], mode: str, default: str) -> We
     """The same hours on every day."""
     spans = tuple(Span(start, end if end > start else end + _DAY, mode) for start, end in sorted(windows))
     return Week(calendar(site), default, (spans,) * len(DAYS))
+
+
+def _lift_station(site: Site, name: str, station: config.LiftStationConfig) -> LiftStation:
+    overflow, timed = station.overflow, station.level_lost
+    unit = "" if station.level is None else canonical(unit_of(site, station.level))
+    start, stop = (0.0 if one is None else level_in(one, unit) or 0.0 for one in (station.start, station.stop))
+    well = Well(
+        station.level, start, stop, None if station.high is None else level_in(station.high, unit), station.high_float,
+        station.float_run, None if timed is None else ByTime(timed.run, timed.every),
+    )  # fmt: skip
+    names, patience = tuple(pump.actuator for pump in station.pumps), station.standby_after
+    return LiftStation(
+        name, calendar(site), tuple(_pump(site, pump) for pump in station.pumps), well,
+        Rotation(names, station.alternate, patience, patience), station.max_run,
+        None if overflow is None else Overflow(overflow.signal, overflow_flow(site, overflow.flow), overflow.gap),
+        None if overflow is None or overflow.alarm == "none" else Severity(overflow.alarm),
+    )  # fmt: skip
+
+
+def level_in(limit: config.LimitOfLevel, unit: str) -> float | None:
+    """A level in the unit of its signal (canonical); None: it cannot be told in that."""
+    if not limit.unit or limit.unit == unit:
+        return limit.amount
+    by = factor(limit.unit, unit)
+    return None if by is None else round(limit.amount * by, 9)
+
+
+def overflow_flow(site: Site, reference: str | None) -> OverflowFlow | None:
+    """How the flow at an overflow is measured; None: it is not, or not in a unit of water."""
+    if reference is None:
+        return None
+    unit = canonical(unit_of(site, reference))
+    flow, volume = factor(unit, "L/s"), factor(unit, "L")
+    if flow is not None:
+        return OverflowFlow(reference, flow)
+    return None if volume is None else OverflowFlow(reference, volume, counts=True)
+
+
+def _district(site: Site, water: config.Water, name: str, district: config.DistrictConfig) -> District:
+    start, end = district.night
+    alarm = district.alarm
+    tank = None if district.storage is None else water.tanks[district.storage]
+    return District(
+        name,
+        calendar(site),
+        tuple(_district_meter(site, meter) for meter in district.in_),
+        tuple(_district_meter(site, meter) for meter in district.out),
+        storage=None if tank is None else Storage(tank.level, tank.capacity or 0.0),
+        night=(start, end if end > start else end + _DAY),
+        alarm=None if alarm is None else NightAlarm(alarm.above_median, alarm.nights),
+    )
+
+
+def _district_meter(site: Site, meter: str) -> DistrictMeter:
+    litres = _LITRES.get(unit_of(site, meter), 1.0)
+    return DistrictMeter(meter, litres, None if meter in site.signals else point_dial(site, meter, litres))
 
 
 def _dry_run(site: Site, dry: config.DryRunConfig | None) -> DryRun | None:

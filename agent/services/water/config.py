@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
@@ -22,12 +22,17 @@ from agent.site.language.values import (
     Unbroken,
     UnbrokenText,
     Volume,
+    Window,
     WindowText,
     Written,
+    number,
     plain,
 )
 
-__all__ = ["SECTION", "CheapPointConfig", "PumpConfig", "TankConfig", "Water", "WaterPointConfig"]
+__all__ = [
+    "SECTION", "CheapPointConfig", "DistrictConfig", "LiftStationConfig", "LimitOfLevel", "OverflowConfig",
+    "PumpConfig", "TankConfig", "Water", "WaterPointConfig",
+]  # fmt: skip
 
 spell(
     {
@@ -37,6 +42,10 @@ spell(
         "debit": "flow", "vidange": "drain", "fenêtre": "window", "durée": "run", "pompes": "pumps",
         "alternance": "alternate", "secours": "standby_after", "tarif": "tariff", "heures creuses": "cheap",
         "thermique": "thermal", "entretien": "maintenance",
+        "capacité": "capacity", "capacite": "capacity", "secteurs": "districts", "entrée": "in", "entree": "in",
+        "postes": "lift_stations", "relevages": "lift_stations", "poire": "high_float", "poire haute": "high_float",
+        "surverse": "overflow", "trop-plein": "overflow", "trop_plein": "overflow", "alarme": "alarm",
+        "entrées": "in", "sorties": "out", "nuit": "night", "nuits": "nights", "stockage": "storage",
     },
     {
         "fermer": "close", "fermer et verrouiller": "close_and_latch", "hors-gel": "frost", "hors gel": "frost",
@@ -239,13 +248,129 @@ class TankConfig(Model):
     """A pump that ran for so long, without a rise of the level by 2 % net of its ripple, stops; none: it never does."""
     tariff: TariffConfig | None = None
     level_lost: LevelLostConfig | None = None
+    capacity: Volume | None = None
+    """What it holds at 100 %; the balance of a district needs it."""
+
+
+class LimitOfLevel(NamedTuple):
+    """A level as it is written: in `unit`, or (empty) in that of the level's signal."""
+
+    amount: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{number(self.amount)} {self.unit}".rstrip()
+
+
+_LEVEL = re.compile(r"\s*([-+]?[0-9]+(?:\.[0-9]*)?)\s*(%|mm|cm|dm|m)\s*")
+
+
+def _limit_of_level(value: Any) -> LimitOfLevel:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return LimitOfLevel(float(value), "")
+    found = _LEVEL.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        said = "write 80 cm, 0.8 m or 60 %, or a number in the unit of its signal"
+        raise ValueError(f"{plain(value)} is no level; {said}")
+    return LimitOfLevel(float(found[1]), found[2])
+
+
+LevelText = Annotated[
+    LimitOfLevel,
+    Written(
+        _limit_of_level,
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[-+]?[0-9.]+\s*(%|mm|cm|dm|m)\s*$"}]},
+        "a level such as 80 cm or 60 %, or a number in the unit of the level's signal",
+    ),
+]
+
+
+def _alarm(value: Any) -> Any:
+    return {True: "major", "on": "major", None: "major", False: "none", "off": "none"}.get(value, value)
+
+
+class OverflowConfig(Model):
+    """The overflow of a lift station, which is logged."""
+
+    signal: Reference
+    """A contact that is on while it overflows."""
+    alarm: Annotated[
+        Literal["critical", "major", "minor", "info", "none"],
+        Choice("critical", "major", "minor", "info", "none"),
+        BeforeValidator(_alarm),
+    ] = "major"  # fmt: skip
+    """How severe the alarm of an overflow is; none: it is only logged."""
+    flow: Reference | None = None
+    """The flow at the overflow, or a counter of it: then its volume is logged too."""
+    gap: TimeSpan = 300
+    """A pause that is shorter belongs to the overflow: a float that dances on the crest is one, not forty."""
+
+
+class TimedPumpingConfig(Model):
+    """Pumping by time."""
+
+    run: TimeSpan
+    every: TimeSpan
+
+
+class LiftStationConfig(Model):
+    """A wet well that pumps empty."""
+
+    level: Reference | None = None
+    """The level in the well, in any unit. Without it the float alone decides."""
+    high_float: Reference | None = None
+    """A contact that is on while its float is up: it starts all pumps, and is the back-up of the level."""
+    pumps: Annotated[Many[PumpEntry], Field(min_length=1)]
+    """Actuators, which take turns: [p1, p2]."""
+    alternate: Annotated[Literal["hours", "starts"], Choice("hours", "starts")] = "starts"
+    """The pump with the fewest starts, or hours, has its turn."""
+    standby_after: TimeSpan = 60
+    """A pump that does not run for so long is replaced by another."""
+    start: LevelText | None = None
+    """The level from which one pump runs, in the unit of the level: 80 cm, 60 %."""
+    stop: LevelText | None = None
+    """The level down to which it runs."""
+    high: LevelText | None = None
+    """The level of the alarm `high_level`, from which all pumps run."""
+    float_run: TimeSpan = 120
+    """How long a pump runs on after the float has fallen, while the level is lost."""
+    level_lost: TimedPumpingConfig | None = None
+    """What one pump runs while neither level nor float is known: {run: 2min, every: 30min}. Default: nothing."""
+    max_run: LimitText = 3600
+    """A run that is longer is told, and the pump hands over or rests for 5 min; none: no limit."""
+    overflow: OverflowConfig | None = None
+
+
+class DistrictAlarmConfig(Model):
+    """A night whose flow is above those before it."""
+
+    above_median: Flow
+    """A night is a leak's if its flow is this much above the median of the last nights."""
+    nights: Annotated[int, Field(ge=3, le=60)] = 14
+    """How many nights the median is of."""
+
+
+class DistrictConfig(Model):
+    """A part of the network with a meter at each of its ends."""
+
+    in_: Many[Reference] = Field(alias="in")
+    """The meters of what comes in."""
+    out: Many[Reference] = ()
+    """The meters of what goes out, or is delivered. Without one there is no yield."""
+    storage: Reference | None = None
+    """A tank of this file, with its capacity: what it gains is no loss."""
+    night: WindowText = Window(120, 240)
+    """When next to nothing is drawn. Default "02:00-04:00"."""
+    alarm: DistrictAlarmConfig | None = None
 
 
 class Water(Model):
-    about: ClassVar[str] = "Water points and tanks."
+    about: ClassVar[str] = "Water points, tanks, lift stations and districts."
 
     points: Section[WaterPointConfig] = Field(default_factory=dict)
     tanks: Section[TankConfig] = Field(default_factory=dict)
+    lift_stations: Section[LiftStationConfig] = Field(default_factory=dict)
+    districts: Section[DistrictConfig] = Field(default_factory=dict)
 
 
 SECTION = Water

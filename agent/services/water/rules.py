@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
-from agent.services.water.config import CheapPointConfig, TankConfig, Water, WaterPointConfig
+from agent.services.water.build import interval, level_in, overflow_flow
+from agent.services.water.config import (
+    CheapPointConfig,
+    DistrictConfig,
+    LiftStationConfig,
+    OverflowConfig,
+    PumpConfig,
+    TankConfig,
+    Water,
+    WaterPointConfig,
+)
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
@@ -16,6 +26,7 @@ from agent.site.models.actuators import ActuatorConfig
 __all__ = ["check"]
 
 _DAY = 1440
+_SECTIONS = ("points", "tanks", "lift_stations", "districts")
 
 
 def check(at: Checked, water: Water) -> None:
@@ -29,17 +40,25 @@ def check(at: Checked, water: Water) -> None:
         _check_hours(at, keys, name, point)
     for name, tank in water.tanks.items():
         _check_tank(at, ("water", "tanks", name), name, tank)
+    for name, station in water.lift_stations.items():
+        _check_name(at, water, "lift_stations", name)
+        _check_lift(at, ("water", "lift_stations", name), name, station)
+    for name, district in water.districts.items():
+        _check_name(at, water, "districts", name)
+        _check_district(at, ("water", "districts", name), water, district)
+
+
+def _check_name(at: Checked, water: Water, section: str, name: str) -> None:
+    """A name in two sections would be one name for two controls, in events and in what is kept."""
+    for other in _SECTIONS[: _SECTIONS.index(section)]:
+        if name in getattr(water, other):
+            line = at.line("water", other, name)
+            text = f'"{name}" is already a name in {other} (line {line}); take another name'
+            at.error(("water", section, name), text, at_key=True)
 
 
 def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
-    found = at.measurement((*keys, "meter"), point.meter)
-    signal = at.site.signals.get(found) if isinstance(found, str) else None
-    if signal is not None and signal.kind != "counter" and not at.wrong("signals", point.meter, "kind"):
-        line = at.line("signals", point.meter)
-        at.error((*keys, "meter"), f"{point.meter} is no counter (line {line}); a water meter is one")
-    unit = at.unit(found)
-    if unit not in ("", "m3") and canonical(unit) != "L":
-        at.error((*keys, "meter"), f"{point.meter} is in {unit}; a water meter is in L or m3")
+    _check_meter(at, (*keys, "meter"), point.meter)
     for key in ("valve", "drain"):
         if getattr(point, key) is not None:
             at.actuator((*keys, key), getattr(point, key), name)
@@ -50,6 +69,16 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) ->
     for key in ("drain", "opening_hours", "frost", "flush"):
         if at.written(*keys, key):
             at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
+
+
+def _check_meter(at: Checked, keys: Keys, meter: str) -> None:
+    found = at.measurement(keys, meter)
+    signal = at.site.signals.get(found) if isinstance(found, str) else None
+    if signal is not None and signal.kind != "counter" and not at.wrong("signals", meter, "kind"):
+        at.error(keys, f"{meter} is no counter (line {at.line('signals', meter)}); a water meter is one")
+    unit = at.unit(found)
+    if unit not in ("", "m3") and canonical(unit) != "L":
+        at.error(keys, f"{meter} is in {unit}; a water meter is in L or m3")
 
 
 def _check_drain(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
@@ -238,8 +267,13 @@ def _check_pumps(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
         for key in ("alternate", "both_below"):
             if at.written(*keys, key):
                 at.error((*keys, key), f'"{key}" is for several pumps, and {name} has one', at_key=True)
+    _check_entries(at, keys, name, tank.pumps)
+
+
+def _check_entries(at: Checked, keys: Keys, name: str, pumps: Sequence[PumpConfig]) -> None:
+    """Pumps that take turns, each with points and alarms under its own name."""
     named = _named(at)
-    for index, pump in enumerate(tank.pumps):
+    for index, pump in enumerate(pumps):
         place: Keys = (*keys, "pumps", index)
         where = (*place, "actuator") if at.written(*place, "actuator") else place
         at.actuator(where, pump.actuator, name)
@@ -256,7 +290,7 @@ def _check_pumps(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
 
 def _named(at: Checked) -> dict[str, tuple[str, str, str]]:
     """The names under which services have points and alarms of their own, and where each stands."""
-    sections = (("lighting", "circuits"), ("water", "points"), ("water", "tanks"), ("heating", "zones"))
+    sections = (("lighting", "circuits"), ("heating", "zones"), *(("water", name) for name in _SECTIONS))
     found: dict[str, tuple[str, str, str]] = {}
     for section in sections:
         entries = at.document.value(section)
@@ -273,3 +307,105 @@ def _check_pump(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
     for key in ("alternate", "standby_after", "both_below"):
         if at.written(*keys, key) and not at.has_wrong(*keys, "pumps"):
             at.error((*keys, key), f'"{key}" is for several pumps; write "pumps: [p1, p2]" in {name}', at_key=True)
+
+
+def _check_lift(at: Checked, keys: Keys, name: str, station: LiftStationConfig) -> None:
+    _check_entries(at, keys, name, station.pumps)
+    if len(station.pumps) == 1 and at.written(*keys, "alternate"):
+        at.error((*keys, "alternate"), f'"alternate" is for several pumps, and {name} has one', at_key=True)
+    for pump in station.pumps:
+        _check_longest_run(at, keys, station, pump)
+    if station.high_float is not None:
+        at.contact((*keys, "high_float"), station.high_float)
+    if station.level is not None:
+        _check_well(at, keys, name, station, station.level)
+    elif station.high_float is not None:
+        for key in ("start", "stop", "high"):
+            if at.written(*keys, key):
+                at.error((*keys, key), f'"{key}" needs a "level" in {name}', at_key=True)
+    elif not (at.wrong(*keys, "level") or at.wrong(*keys, "high_float")):
+        at.error(keys, f'{name} has neither "level" nor "high_float": nothing says when to pump')
+    timed = station.level_lost
+    if timed is not None and timed.run >= timed.every:
+        text = f"run {DURATION.format(timed.run)} is not below every {DURATION.format(timed.every)}"
+        at.error((*keys, "level_lost", "run"), text)
+    if station.overflow is not None:
+        _check_overflow(at, (*keys, "overflow"), station.overflow)
+
+
+def _check_longest_run(at: Checked, keys: Keys, station: LiftStationConfig, pump: PumpConfig) -> None:
+    actuator = at.site.actuators.get(pump.actuator)
+    limit = None if actuator is None else actuator.max_on
+    if limit is None or station.max_run is None or limit > station.max_run:
+        return
+    line = at.line("actuators", pump.actuator)
+    at.warn(
+        (*keys, "max_run"),
+        f"{pump.actuator}.max_on {DURATION.format(limit)} (line {line}) ends each run before max_run "
+        f"{DURATION.format(station.max_run)}, and the pump stays off",
+    )
+
+
+def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, level: str) -> None:
+    unit = canonical(at.unit(at.measurement((*keys, "level"), level)))
+    limits: dict[str, float] = {}
+    for key in ("stop", "start", "high"):
+        limit = getattr(station, key)
+        if limit is None:
+            if key != "high" and not at.wrong(*keys, key):
+                at.error(keys, f'"{key}" is missing in {name}: it has a "level"')
+            continue
+        found = level_in(limit, unit)
+        if found is None:
+            own = f"is in {unit}" if unit else "has no unit"
+            at.error((*keys, key), f"{key} is in {limit.unit}, and {level} {own}; write a number in its own unit")
+        else:
+            limits[key] = found
+    for low, high in pairwise(key for key in ("stop", "start", "high") if key in limits):
+        if limits[low] >= limits[high]:
+            text = f"{low} {getattr(station, low)} is not below {high} {getattr(station, high)}"
+            at.error((*keys, low), f"{text}: it pumps down from start to stop")
+    if station.high is None and station.high_float is None and not at.has_wrong(*keys):
+        at.warn(keys, f'{name} has neither "high" nor "high_float": a level that is too high is never told')
+
+
+def _check_overflow(at: Checked, keys: Keys, overflow: OverflowConfig) -> None:
+    at.contact((*keys, "signal"), overflow.signal)
+    if overflow.flow is None:
+        return
+    found = at.measurement((*keys, "flow"), overflow.flow)
+    if found is not None and overflow_flow(at.site, overflow.flow) is None and not at.wrong(*keys, "flow"):
+        unit = at.unit(found)
+        has = f"is in {unit}" if unit else "has no unit"
+        text = f"{overflow.flow} {has}; the flow of an overflow is in m3/h or L/s, or it counts m3 or L"
+        at.error((*keys, "flow"), text)
+
+
+def _check_district(at: Checked, keys: Keys, water: Water, district: DistrictConfig) -> None:
+    seen: dict[str, Keys] = {}
+    for key, meters in (("in", district.in_), ("out", district.out)):
+        for index, meter in enumerate(meters):
+            where = (*keys, key, index)
+            _check_meter(at, where, meter)
+            if meter in seen:
+                at.error(where, f"{meter} is already among the meters of this district (line {at.line(*seen[meter])})")
+            seen.setdefault(meter, where)
+    if not district.in_ and not at.wrong(*keys, "in"):
+        at.error((*keys, "in"), "a district without a meter of what comes in has no balance; write in: [meter]")
+    _check_storage(at, keys, water, district.storage)
+    start, end = district.night
+    length = 60.0 * ((end - start) % _DAY or _DAY)
+    for meter in seen if not at.wrong(*keys, "night") else ():
+        every = interval(at.site, meter)
+        if every > length:
+            text = f"{meter} is read every {DURATION.format(every)}, and the night has {DURATION.format(length)}"
+            at.warn((*keys, "night"), f"{text}: its flow is never known", "write a longer night")
+
+
+def _check_storage(at: Checked, keys: Keys, water: Water, storage: str | None) -> None:
+    if storage is None or not at.known((*keys, "storage"), "tank", storage, at.names("water", "tanks")):
+        return
+    tank = water.tanks.get(storage)
+    if tank is not None and tank.capacity is None and not at.wrong("water", "tanks", storage, "capacity"):
+        line = at.line("water", "tanks", storage)
+        at.error((*keys, "storage"), f"{storage} has no capacity (line {line}); write capacity: 120 m3 there")

@@ -58,9 +58,9 @@ class Checked:
         self._unknown: dict[tuple[str, str], list[tuple[Keys, str | None]]] = {}
         self._owners: dict[str, tuple[str, Keys]] = {}
 
-    def names(self, section: str) -> set[str]:
-        """The names of a section, also those of wrong entries."""
-        found = self.document.value((section,))
+    def names(self, *section: str) -> set[str]:
+        """The names of a section (or of a part of it), also those of wrong entries."""
+        found = self.document.value(section)
         return set(found) if isinstance(found, dict) else set()
 
     def line(self, *keys: str | int) -> int:

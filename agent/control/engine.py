@@ -294,7 +294,7 @@ class Engine:
                 yield Doing(rule.control, rule.state, wishes, rule.due, rule.failed)
 
     def own_points(self) -> dict[str, Value]:
-        """What controls count and state at present, by the ids of their points."""
+        """The figures and facts of all controls at present, by the ids of their points."""
         found: dict[str, Value] = {}
         for rule in self._rules:
             if rule.account is not None:

@@ -249,7 +249,7 @@ class TankConfig(Model):
     tariff: TariffConfig | None = None
     level_lost: LevelLostConfig | None = None
     capacity: Volume | None = None
-    """What it holds at 100 %; the balance of a district needs it."""
+    """Its volume at 100 %; the balance of a district needs it."""
 
 
 class LimitOfLevel(NamedTuple):
@@ -335,7 +335,7 @@ class LiftStationConfig(Model):
     float_run: TimeSpan = 120
     """How long a pump runs on after the float has fallen, while the level is lost."""
     level_lost: TimedPumpingConfig | None = None
-    """What one pump runs while neither level nor float is known: {run: 2min, every: 30min}. Default: nothing."""
+    """Pumping by one pump while neither level nor float is known: {run: 2min, every: 30min}. Default: none."""
     max_run: LimitText = 3600
     """A run that is longer is told, and the pump hands over or rests for 5 min; none: no limit."""
     overflow: OverflowConfig | None = None

@@ -1,4 +1,4 @@
-"""What meters and a storage show at one moment, such as midnight. Pure.
+"""The state of meters and a storage at one moment, such as midnight. Pure.
 
 Meters are read at different times, and a radio is heard once an hour: what a meter shows at a moment is interpolated
 between its readings before and after. A level ripples: it is the mean of some minutes around the moment. An input that
@@ -34,14 +34,14 @@ class DistrictMeter:
 
 @dataclass(frozen=True, slots=True)
 class MeterTotal:
-    """What a meter has counted. `count` is its last index (litres; None: never read), `total` all that it counted since
+    """The count of a meter. `count` is its last index (litres; None: never read), `total` all that it counted since
     it was read first, over changes of the meter; `at` is when it was last read (monotonic s)."""
 
     count: float | None = None
     total: float = 0.0
     at: float = 0.0
     trail: CounterTrail | None = None
-    """Of a meter without a signal of its own; not kept."""
+    """Only for a meter without a signal of its own; not kept."""
 
     def read(self, meter: DistrictMeter, view: View) -> tuple[MeterTotal, str]:
         """The total now, and whether another meter was found in its place (`replaced`, `returned`).

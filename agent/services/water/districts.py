@@ -33,7 +33,7 @@ LEAST = 3
 SLEWED = 5.0
 """Seconds by which a cut may move with the clock and stay the same."""
 CLOCK = "the clock"
-"""What made a cut lost that a step of the clock passed over: no input is to blame."""
+"""Why a cut is lost that a step of the clock passed over: no input is to blame."""
 CUBIC = 1000.0
 
 SEVERITIES = {"leak_night": Severity.MAJOR, "sensor_fault": Severity.MINOR}
@@ -79,11 +79,11 @@ class DistrictState:
     meters: tuple[MeterTotal, ...]
     stored: StoredVolume = field(default_factory=StoredVolume)
     cuts: tuple[Cut, ...] = ()
-    """Those that come next, and those that not all readings have come for."""
+    """The next ones, and those that not all readings have come for."""
     midnight: Amounts | None = None
     """The last midnight, where the day that is now began."""
     balance: DayBalance | None = None
-    """Of the last whole day; None: it is not known."""
+    """The volumes of the last whole day; None: they are not known."""
     dusk: Amounts | None = None
     """The beginning of the last night."""
     flow: float | None = None
@@ -133,7 +133,7 @@ class District:
 
     @property
     def _parts(self) -> list[Any]:
-        """What the volumes depend on: after a change of it they are counted anew."""
+        """The settings that the volumes depend on: after a change of them they are counted anew."""
         storage = None if self.storage is None else [self.storage.level, self.storage.capacity]
         return [[one.name for one in self.inflows], [one.name for one in self.outflows], storage, list(self.night)]
 

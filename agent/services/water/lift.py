@@ -17,7 +17,7 @@ from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water.overflow import Overflow, OverflowState, minutes_of, record, see_overflow, text_of
-from agent.services.water.pump import Pump, PumpState, held
+from agent.services.water.pump import PumpSpec, PumpState, held
 from agent.services.water.pump_group import (
     pump_figures,
     pump_points,
@@ -74,7 +74,7 @@ class LiftStation:
 
     name: str
     calendar: Calendar
-    pumps: tuple[Pump, ...]
+    pumps: tuple[PumpSpec, ...]
     well: Well
     rotation: Rotation
     max_run: float | None = 3600.0
@@ -348,7 +348,7 @@ class LiftStation:
         return NEVER if begin is None or float_up is None or float_up else begin + CONFIRM
 
     def _lost_inputs(self, state: LiftState, view: View) -> dict[str, dict[str, Any] | None]:
-        """What is not seen, of float and overflow. One that was not heard since the start is waited for."""
+        """The alarm of a float or an overflow that is not seen. One not heard since the start is waited for."""
         wanted = [(self.well.high_float, "the level has no back-up")]
         if self.overflow is not None:
             wanted.insert(0, (self.overflow.signal, "overflows are not seen"))

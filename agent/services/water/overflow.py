@@ -59,7 +59,7 @@ class OverflowState:
     is_on: bool | None = None
     """The contact at the last look; None: not known."""
     litres: float = 0.0
-    """What it was so far, and how long (s) its flow was not known."""
+    """Its volume so far, and how long (s) its flow was not known."""
     unmeasured: float = 0.0
     flow: float | None = None
     """The last flow (litres a second) or count (litres), and when that was."""
@@ -68,7 +68,7 @@ class OverflowState:
     """The one before it, from and to."""
     last_litres: float = 0.0
     recent: tuple[tuple[float, float], ...] = ()
-    """Those of today and yesterday that are over."""
+    """The overflows of today and yesterday that are over."""
     count: int = 0
     """All that ever ended, and what they were together (litres)."""
     total: float = 0.0

@@ -84,7 +84,7 @@ class WellState:
     calm: float | None = None
     """Since when it is no longer as high as that."""
     wet: bool | None = None
-    """What the float says; None: not known, or not believed."""
+    """The float is up; None: not known, or not believed."""
     fell: float | None = None
     """When the float fell, while the level is lost: the pump runs on."""
     doubt: float | None = None

@@ -16,7 +16,7 @@ from agent.control.calendar import Calendar
 from agent.model import Quality
 from agent.services.water.lift import LiftStation
 from agent.services.water.overflow import Overflow
-from agent.services.water.pump import Pump
+from agent.services.water.pump import PumpSpec
 from agent.services.water.rotation import Rotation
 from agent.services.water.well import ByTime, Well
 from tests.services.water.bench import Bench
@@ -24,7 +24,7 @@ from tests.services.water.bench import Bench
 H = 3600.0
 WELL = Well("level", 80.0, 30.0, 120.0, "float")
 STATION = LiftStation(
-    "relevage-1", Calendar("Europe/Paris"), (Pump("p1"), Pump("p2")), WELL,
+    "relevage-1", Calendar("Europe/Paris"), (PumpSpec("p1"), PumpSpec("p2")), WELL,
     Rotation(("p1", "p2"), "starts", 60.0, 60.0), overflow=Overflow("spill"),
 )  # fmt: skip
 TICK = 10.0
@@ -226,7 +226,7 @@ def test_a_run_that_is_too_long_hands_over_and_a_lone_pump_rests() -> None:
     rig.run(6 * H)
     assert rig.of("run_too_long")[0] == (pytest.approx(2130, abs=200), "alarm")
     assert rig.starts()[:4] == ["p1", "p2", "p1", "p2"] and rig.spilt == 0
-    lone = replace(STATION, pumps=(Pump("p1"),), rotation=Rotation(("p1",), "starts"), max_run=1800.0)
+    lone = replace(STATION, pumps=(PumpSpec("p1"),), rotation=Rotation(("p1",), "starts"), max_run=1800.0)
     rig = Rig(lone, inflow=9.9)
     rig.run(4 * H)
     off = [(at, value) for at, name, value, _ in rig.edges if name == "p1"]
@@ -235,7 +235,7 @@ def test_a_run_that_is_too_long_hands_over_and_a_lone_pump_rests() -> None:
 
 
 def test_a_lone_pump_does_not_rest_while_the_float_is_up() -> None:
-    lone = replace(STATION, pumps=(Pump("p1"),), rotation=Rotation(("p1",), "starts"), max_run=1800.0)
+    lone = replace(STATION, pumps=(PumpSpec("p1"),), rotation=Rotation(("p1",), "starts"), max_run=1800.0)
     rig = Rig(lone, level=140.0, inflow=10.0)
     rig.run(4 * H)
     assert rig.starts() == ["p1"] and rig.of("run_too_long") != []

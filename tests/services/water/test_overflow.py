@@ -12,14 +12,14 @@ from agent.control.calendar import Calendar
 from agent.model import Quality, Severity
 from agent.services.water.lift import LiftStation
 from agent.services.water.overflow import Overflow, OverflowFlow
-from agent.services.water.pump import Pump
+from agent.services.water.pump import PumpSpec
 from agent.services.water.rotation import Rotation
 from agent.services.water.well import Well
 from tests.services.water.bench import Bench
 
 H = 3600.0
 STATION = LiftStation(
-    "relevage-1", Calendar("Europe/Paris"), (Pump("p1"),), Well("level", 80.0, 30.0, 120.0),
+    "relevage-1", Calendar("Europe/Paris"), (PumpSpec("p1"),), Well("level", 80.0, 30.0, 120.0),
     Rotation(("p1",), "starts"), overflow=Overflow("spill"),
 )  # fmt: skip
 FLOW = replace(STATION, overflow=Overflow("spill", OverflowFlow("weir", 1000 / 3600)))

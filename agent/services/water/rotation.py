@@ -234,6 +234,7 @@ def _duty(
     for place, pump in enumerate(kept):
         if spare and _gives_way(pump, spare[0], now):
             kept[place] = spare.pop(0)
+            spare.append(pump)
     chosen += kept + spare[: need - len(kept)]
     names = {pump.name for pump in chosen}
     return tuple(pump for pump in rotation.pumps if pump in names)

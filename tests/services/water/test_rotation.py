@@ -274,3 +274,14 @@ def test_whatever_happens_water_flows_if_a_pump_can(seed: int) -> None:
         ]  # fmt: skip
         assert bool(one.running() - one.out) is bool(able) or not able
         assert len(one.edges) - before <= 6
+
+
+def test_a_pump_that_gives_way_is_on_duty_where_all_are_wanted() -> None:
+    one = Pumps(Rotation(("p1", "p2")))
+    one.broken.add("p1")
+    one.out.add("p2")
+    one.want(2, until=200)
+    assert one.state.record(one.rotation, "p1").failed is not None
+    one.out.clear()
+    one.settle()
+    assert one.state.duty == ("p1", "p2")

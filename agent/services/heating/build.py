@@ -105,6 +105,7 @@ def _zone(site: Site, heating: config.Heating, name: str, zone: config.ZoneConfi
         "stuck_after": zone.sensor_stuck.after,
         "missed_after": zone.comfort_missed.after,
         "winter": winter(site.site.latitude),
+        "sg": _sg_ready(plant),
         "occupancy": _occupancy(zone),
         "exceptions": _exceptions(zone),
         "optimum_stop": OptimumStop(stop.max, stop.drop) if stop is not None and stop.enabled else None,
@@ -113,7 +114,7 @@ def _zone(site: Site, heating: config.Heating, name: str, zone: config.ZoneConfi
         rotation = {"week": "next", "hours": "hours", "none": None}[plant.rotation]
         return CascadeZone(**common, cascade=Cascade(tuple(plant.burners), plant.lag_after, rotation))
     if plant.burner is None:
-        return ModulatingZone(**common, modulating=_modulating(site, heating, zone), sg=_sg_ready(plant))
+        return ModulatingZone(**common, modulating=_modulating(site, heating, zone))
     return Zone(**common)
 
 

@@ -199,7 +199,7 @@ class PlantConfig(Model):
     """Priority of hot water, with flow_setpoint."""
     flow_missed: FlowMissed = FlowMissed.model_construct()
     sg_ready: Many[Reference] | None = None
-    """The actuators of the two contacts of SG Ready: with flow_setpoint, or alone."""
+    """The actuators of the two contacts of SG Ready: beside another source, or alone."""
     sg_hours: SgHoursConfig | None = None
     pump: Reference | None = None
     pump_overrun: Duration = 600

@@ -33,12 +33,13 @@ from agent.services.heating.room import (
     stop_at,
 )
 from agent.services.heating.season import Season, weigh
+from agent.services.heating.sg_ready import CONTACTS, SgReady, sg_ready
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
 from agent.services.heating.trail import follow
 from agent.services.heating.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
 from agent.services.heating.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
 
-__all__ = ["SEVERITY", "Aim", "Setpoints", "Zone", "ZoneState"]
+__all__ = ["SEVERITY", "Aim", "Setpoints", "Zone", "ZoneState", "is_near_frost"]
 
 SEVERITY = {
     "room_sensor_lost": Severity.MINOR,
@@ -127,6 +128,7 @@ class Zone:
     occupancy: Occupancy | None = None
     exceptions: tuple[ModeException, ...] = ()
     optimum_stop: OptimumStop | None = None
+    sg: SgReady | None = None
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -155,6 +157,7 @@ class Zone:
             state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
         calendar = None if self.occupancy is None else view.calendars.get(self.occupancy.calendar)
         state, due = self._prepare(self._see_temperatures(state, room, outdoor, t), room, now, calendar)
+        state, due_contacts = self._see_contacts(state, now)
         state, due_plant = self._see_plant(state, view, outdoor, now)
         aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
         state = self._control(state, aim, room, outdoor, t)
@@ -164,11 +167,12 @@ class Zone:
             state = self._control(state, aim, room, outdoor, t)
         called = self._called(state, aim, t)
         wishes = [*self._burner_wishes(state, aim, called), *self._pump_wishes(state, called, outdoor, now)]
+        wishes += self._contact_wishes(state)
         state, due_cold = self._see_comfort(state, aim, room, t)
         alarms, happened = alarm_changes(self.name, state.alarms, self._alarms(state, aim, room, t), SEVERITY)
         state, more = self._burner_alarms(state)
         mode = state.mode if state.said is None else state.said.mode
-        due = min(due, state.override.due, due_plant, due_still, due_cold, self._look_again(state, t))
+        due = min(due, state.override.due, due_contacts, due_plant, due_still, due_cold, self._look_again(state, t))
         due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms or aim.setpoint != state.aim:
             state = state._replace(mode=mode, alarms=alarms, aim=aim.setpoint)
@@ -305,6 +309,21 @@ class Zone:
     def _look_again(self, state: ZoneState, t: float) -> float:
         lost_at = self._lost_at(state)
         return min((t // LOOK + 1) * LOOK, lost_at if lost_at > t else NEVER)
+
+    # -- contacts of SG Ready ----------------------------------------------------------------------------------
+
+    def _see_contacts(self, state: ZoneState, now: Now) -> tuple[ZoneState, float]:
+        """Update the state of SG Ready; and when it has something to decide by itself."""
+        if self.sg is None:
+            return state, NEVER
+        sg, due = sg_ready(self.sg, state.sg, state.start.goal is not None, is_near_frost(state), now)
+        return (state if sg == state.sg else state._replace(sg=sg)), due
+
+    def _contact_wishes(self, state: ZoneState) -> list[Wish]:
+        if self.sg is None:
+            return []
+        contacts = zip(self.sg.relays, CONTACTS[state.sg.state], strict=True)
+        return [Wish(relay, RULE, on, f"{self.name} sg_ready {state.sg.state}") for relay, on in contacts]
 
     # -- burner and pump ---------------------------------------------------------------------------------------
 
@@ -557,3 +576,8 @@ class Zone:
             mark = None if burner.on is None else now.monotonic
             burner = burner._replace(locked=False, mark=mark, low=None, level=None)
         return state._replace(burner=burner, still=Stillness())
+
+
+def is_near_frost(state: ZoneState) -> bool:
+    """Whether the room is near to frost, by its last good reading: as the alarm `frost_risk`."""
+    return state.room is not None and state.room.value < (FROST_OVER if "frost_risk" in state.alarms else FROST)

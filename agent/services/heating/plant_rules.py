@@ -51,7 +51,7 @@ def check_plant(at: Checked, keys: Keys, name: str, zone: ZoneConfig, heating: H
 
 
 def _check_source(at: Checked, where: Keys, plant: PlantConfig) -> None:
-    """A plant has one source of heat, and a heat pump's contacts are no burner's."""
+    """A plant has one source of heat; a heat pump may have its contacts alone."""
     found = [key for key in _SOURCES if getattr(plant, key) is not None]
     if not found and plant.sg_ready is None and not at.has_wrong(*where):
         at.error(where, '"burner" is missing in plant')
@@ -67,8 +67,6 @@ def _check_source(at: Checked, where: Keys, plant: PlantConfig) -> None:
         at.error(
             (*where, "sg_ready"), "SG Ready has two contacts; write [r1, r2], in the order of the heat pump's manual"
         )
-    if plant.sg_ready is not None and found and "flow_setpoint" not in found:
-        at.error((*where, "sg_ready"), f"sg_ready is for a heat pump, and this plant has {found[0]}", at_key=True)
 
 
 def _check_relay(at: Checked, keys: Keys, name: str, zone: str) -> None:

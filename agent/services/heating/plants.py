@@ -22,10 +22,10 @@ from agent.services.heating.cascade import (
     stage,
     stages_due,
 )
-from agent.services.heating.control import FAULT, FROST, FROST_OVER, INTERLOCK, MISSED, RULE, Aim, Zone
+from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, Aim, Zone, is_near_frost
 from agent.services.heating.exercise import exercise
 from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move
-from agent.services.heating.sg_ready import CONTACTS, LOCKED, SgReady, sg_ready
+from agent.services.heating.sg_ready import LOCKED
 from agent.services.heating.stuck_sensor import FIRE, IDLE, observe
 from agent.services.heating.zone import ZoneState
 
@@ -36,22 +36,18 @@ NO_HEAT = "burner_no_heat"
 
 @dataclass(frozen=True, slots=True)
 class ModulatingZone(Zone):
-    """A zone whose plant gets the target of its flow (`modulating`), the contacts of SG Ready (`sg`), or both."""
+    """A zone whose plant gets the target of its flow; without `modulating` it has a curve of its own."""
 
     modulating: Modulating | None = None
-    sg: SgReady | None = None
 
     def _watched(self) -> frozenset[str]:
         store = None if self.modulating is None else self.modulating.hot_water
         return Zone._watched(self) | (frozenset() if store is None else {store.actuator})
 
     def _see_plant(self, state: ZoneState, view: View, _outdoor: float | None, now: Now) -> tuple[ZoneState, float]:
-        """Note the flow, the pump, the store of hot water and the contacts of SG Ready."""
+        """Note the flow, the pump and the store of hot water."""
         t, spec, flow, burner = now.monotonic, self.modulating, state.flow, state.burner
-        cold = _is_near_frost(state)
-        sg, due = state.sg, NEVER
-        if self.sg is not None:
-            sg, due = sg_ready(self.sg, sg, state.start.goal is not None, cold, now)
+        due = NEVER
         winter = now.civil is None or now.civil.month in self.winter
         if winter is not flow.winter:
             flow = flow._replace(winter=winter)
@@ -61,14 +57,14 @@ class ModulatingZone(Zone):
             charging = output is not None and output.value is True
             if charging is not flow.charging:
                 flow = flow._replace(charging=charging)
-            held = charging or burner.hot or sg.state == LOCKED
+            held = charging or burner.hot or state.sg.state == LOCKED
             flow = flow._replace(temperature=good(view, self.curve.signal), held=held)
             lost = NEVER if burner.lost is None or burner.failed else burner.lost + 60.0
             due = min(due, lost if lost > t else NEVER)
         output = None if self.pump is None else view.outputs.get(self.pump)
         pump, due_pump = exercise(state.pump, self.exercise, output, now)
-        if (burner, pump, flow, sg) != (state.burner, state.pump, state.flow, state.sg):
-            state = state._replace(burner=burner, pump=pump, flow=flow, sg=sg)
+        if (burner, pump, flow) != (state.burner, state.pump, state.flow):
+            state = state._replace(burner=burner, pump=pump, flow=flow)
         return state, min(due, due_pump)
 
     def _control(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
@@ -121,14 +117,11 @@ class ModulatingZone(Zone):
                     wishes.append(Wish(spec.enable, INTERLOCK, False, f"{self.name} max_flow"))
             if spec.enable is not None:
                 wishes.append(Wish(spec.enable, RULE, called or flow.charging, f"{self.name} {flow.cause}"))
-        if self.sg is not None:
-            contacts = zip(self.sg.relays, CONTACTS[state.sg.state], strict=True)
-            wishes += [Wish(relay, RULE, on, f"{self.name} sg_ready {state.sg.state}") for relay, on in contacts]
         return wishes
 
     def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:
         """The pump stands while a store of hot water is heated, but for a room that is near to frost."""
-        if self.pump is not None and state.flow.charging and not _is_near_frost(state):
+        if self.pump is not None and state.flow.charging and not is_near_frost(state):
             return [Wish(self.pump, RULE, False, f"{self.name} hot_water")]
         return Zone._pump_wishes(self, state, called, outdoor, now)
 
@@ -226,11 +219,6 @@ class CascadeZone(Zone):
         """The lead, and what was counted towards a lockout."""
         stages = state.stages
         return stages.lead, stages.week, [(unit.locked, unit.barren // 300) for unit in stages.units]
-
-
-def _is_near_frost(state: ZoneState) -> bool:
-    """Whether the room is near to frost, by its last good reading: as the alarm `frost_risk`."""
-    return state.room is not None and state.room.value < (FROST_OVER if "frost_risk" in state.alarms else FROST)
 
 
 def _as_one(burner: Burner, burning: Sequence[float], t: float) -> Burner:

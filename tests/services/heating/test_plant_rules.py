@@ -44,7 +44,6 @@ def test_the_example_is_clean(said):
         ("pump_overrun: 5min", '22:14: error: "burner" is missing in plant'),
         ("burner: r1, flow_setpoint: hp.flow_setpoint", "flow_setpoint and burner (line 22) exclude each other"),
         ("burner: r1, burners: [r1, r2]", "burners and burner (line 22) exclude each other"),
-        ("burner: r1, sg_ready: [r1, r2]", "sg_ready is for a heat pump, and this plant has burner"),
         ("burner: r1, refresh: 60s", '"refresh" is for a plant with flow_setpoint'),
         ("burner: r1, lag_after: 5min", '"lag_after" is for a plant with burners'),
         (PLANT.replace(", sg_ready: [r1, r2]", "") + HOURS, '"sg_hours" is for a plant with sg_ready'),

@@ -379,6 +379,13 @@ def test_without_the_time_there_is_no_lock():
     assert not rig.value("r2")
 
 
+def test_a_heat_pump_that_is_switched_has_contacts_too():
+    zone = Zone("hall", "room", "hp", ALWAYS, Setpoints(19, 16, 8), Hysteresis(), sg=SG.sg)
+    rig = Rig(zone, room=18.0)
+    rig.run(2 * 3600 + 1)
+    assert (rig.value("hp"), *contacts(rig)) == (True, True, False)
+
+
 def test_alone_it_needs_no_curve_and_the_pump_follows_the_room():
     rig = Rig(SG, out=8.0)
     assert rig.value("pump") is True

@@ -213,6 +213,13 @@ def test_a_mistake_has_its_place_and_a_remedy(said: Lines, line: str, message: s
     assert alarms(said, line) == [message]
 
 
+def test_a_text_is_short(said: Lines) -> None:
+    text = "x" * 301
+    assert alarms(said, f'a: {{point: pressure, above: 1, text: "{text}"}}') == [
+        "1:40: error: 301 characters are too many for a message; write at most 300"
+    ]
+
+
 def test_french_keys_are_known(said: Lines) -> None:
     found = alarms(said, "a: {point: pressure, seuil: 1, pendant: 10min, gravité: majeure, texte: x, quand: {}}")
     assert [one.partition("did you mean ")[2] for one in found] == [

@@ -14,6 +14,8 @@ from agent.site.language.problems import listed
 
 __all__ = ["check"]
 
+LONGEST = 300
+"""Characters of a text: it is in each event, and may be sent on as a short message."""
 _WORDS = ("value", "unit", "limit", "name")
 
 
@@ -35,6 +37,8 @@ def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
 
 
 def _check_text(at: Checked, keys: Keys, text: str) -> None:
+    if len(text) > LONGEST:
+        at.error(keys, f"{len(text)} characters are too many for a message; write at most {LONGEST}")
     try:
         found = [(word, form or kind) for _, word, form, kind in string.Formatter().parse(text) if word is not None]
     except ValueError:

@@ -131,7 +131,7 @@ class LightOnRequest:
             account = account.add(requests.total, requests.last, seen)
         if not share and state.share and not programme.lit:
             output = view.outputs.get(self.actuator)
-            if output is not None and output.priority > ON_REQUEST:
+            if output is not None and output.value and output.priority >= ON_REQUEST:
                 share = state.share  # the contactor's min_on keeps what was requested
         return RequestedLight(requests, presence, account, share, asked, wishes=tuple(wishes)), happenings
 

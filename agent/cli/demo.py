@@ -14,12 +14,15 @@ _EXAMPLES = """\
   bocage demo --seconds 90     ends by itself, with the count of what was delivered
   bocage demo --speed 600      a day of the village passes in 2.4 minutes
   bocage demo --devices-only   the devices alone, for mbpoll and the like
+  bocage demo inter-sites      a reservoir and its well in two villages, and the link between them cut
 """
 
 
 def add(commands: Any) -> None:
     summary = "run a village on this machine: real protocols, simulated devices, a link that fails"
     parser = add_command(commands, "demo", summary, _EXAMPLES)
+    parser.add_argument("what", nargs="?", choices=("village", "inter-sites"), default="village",
+                        help="default: village")  # fmt: skip
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds (at least 10)")
     parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="run the village's time N times as fast")
     parser.add_argument("--devices-only", action="store_true", help="no agent and no broker")
@@ -49,6 +52,10 @@ def _speed(text: str) -> float:
 
 def demo(options: argparse.Namespace) -> int:
     """0 only if nothing was lost."""
-    from agent.demo.run import run
+    from agent.demo.run import first_port, run
 
+    if options.what == "inter-sites":
+        from agent.demo.inter_sites import run as run_inter_sites
+
+        return run_inter_sites(options.seconds, first_port(4))
     return run(options.seconds, options.plain, options.devices_only, options.speed)

@@ -16,7 +16,7 @@ from agent.errors import BocageError
 from agent.lib.hints import ours
 from agent.runtime.folders import locked, own_runtime
 
-__all__ = ["DemoFolder"]
+__all__ = ["DemoFolder", "must_be_free"]
 
 PORTS = 3
 """The broker's, the link's, and that of Modbus TCP and the LoRaWAN gateway."""
@@ -42,7 +42,7 @@ class DemoFolder:
     def prepare(self) -> None:
         """A clean folder with the site file in it. An edited file is kept beside the new one."""
         for number in range(self.port, self.port + PORTS):
-            _must_be_free(number)
+            must_be_free(number)
         self.path.mkdir(parents=True, exist_ok=True)
         make_keys(self.keys)
         for name in ("dev", "state", "profiles/codecs"):
@@ -92,7 +92,8 @@ class DemoFolder:
             shutil.rmtree(folder)
 
 
-def _must_be_free(port: int) -> None:
+def must_be_free(port: int) -> None:
+    """BocageError, with what to do, if another program has the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

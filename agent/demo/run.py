@@ -39,7 +39,7 @@ from agent.lib.hints import ours
 from agent.model import LinkState
 from agent.runtime.socket import NoAgent, connect
 
-__all__ = ["Demo", "Timetable", "run", "verdict"]
+__all__ = ["Demo", "Timetable", "first_port", "run", "verdict"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
@@ -67,15 +67,24 @@ class Timetable:
 
 def run(seconds: float | None, plain: bool, devices_only: bool, speed: float = 1.0) -> int:
     """The whole demo in ./demo; 0 only if it ran and nothing was lost. `speed` is that of the village's time."""
-    named = os.environ.get("BOCAGE_DEMO_PORT", "18830")
-    if not named.isdecimal() or not 1024 <= int(named) <= 65533:
-        raise BocageError(f"BOCAGE_DEMO_PORT={named} is not a port from 1024 to 65533 (the two after it are used too)")
-    demo = Demo(Path.cwd() / "demo", int(named), Timetable.of(seconds), plain or not sys.stdout.isatty(), speed)
+    demo = Demo(Path.cwd() / "demo", first_port(2), Timetable.of(seconds), plain or not sys.stdout.isatty(), speed)
     try:
         return asyncio.run(demo.devices() if devices_only else demo.everything())
     except asyncio.CancelledError:
         print("demo: broken off, nothing was counted")
         return 1
+
+
+def first_port(more: int) -> int:
+    """The broker's port. So many after it are used too."""
+    named = os.environ.get("BOCAGE_DEMO_PORT", "18830")
+    most = 65535 - more
+    if not named.isdecimal() or not 1024 <= int(named) <= most:
+        used = {2: "two", 4: "four"}[more]
+        raise BocageError(
+            f"BOCAGE_DEMO_PORT={named} is not a port from 1024 to {most} (the {used} after it are used too)"
+        )
+    return int(named)
 
 
 def verdict(read: int, deliveries: Deliveries) -> int:

@@ -48,7 +48,7 @@ LIVES = 3
 """A message holds for this many of its intervals: two in a row may be lost."""
 SELDOM = 10
 """The names that are read go out each so many intervals, while they are told and nothing is wished."""
-_INBOX = 50
+_INBOX, _A_TURN = 50, 10  # messages that wait, and those that are read in one turn
 _LOOK = 1.0  # s between two looks at what is told
 _REST, _SHORTEST = 30.0, 0.05  # s between two signs of life, and between two turns
 _GRACE = 30.0
@@ -75,6 +75,7 @@ class SiteBus:
         self._allow: Sequence[str] = peer["allow"] if peer is not None else ()
         self._read: Sequence[str] | None = peer["read"] if peer is not None else None
         self._devices = [one for one in spec.devices if not one.options.get("requests")]
+        self._stale_after = {one.name: float(one.options["stale_after"]) for one in self._devices}
         self._remote: dict[str, tuple[str, Point]] = {}
         """Their points in our file: the name there, and the point here."""
         self._outputs: dict[str, str] = {}
@@ -197,9 +198,12 @@ class SiteBus:
                         yield ended
                     self._look()
                     await self._rest(link)
-                    while not self._inbox.empty():
+                    for _ in range(min(self._inbox.qsize(), _A_TURN)):
                         if found := self.take(*self._inbox.get_nowait()):
                             yield found
+                    if not self._inbox.empty():  # a flood costs its sender, not the loop
+                        await asyncio.sleep(_SHORTEST)
+                        self._wake.set()
             finally:
                 self._telling.stop()
                 self._asking.stop()
@@ -286,9 +290,11 @@ class SiteBus:
         if wanted <= one.values.keys() | one.refused.keys():
             self._complete_at = self._heard_at
         found = [
-            self._output(point, remote, at) if point.writable else _reading(point, one.values.get(remote), delay, at)
+            self._output(point, remote, at)
+            if point.writable
+            else _reading(point, one.values.get(remote), delay, self._stale_after[point.device], at)
             for remote, point in self._remote.values()
-            if not point.writable or self._is_answered()
+            if (self._is_answered() if point.writable else remote in one.values or remote in one.refused)
         ]
         self._last |= {reading.point: reading for reading in found}
         return found
@@ -353,7 +359,11 @@ class SiteBus:
         remote, found = self._remote.get(point, ("", None))
         if found is None or not found.writable:
             raise DeviceError(f"{point} cannot be asked for")
-        self._wishes[remote] = None if found.kind is Kind.STATE and not value else value
+        wish = self._wishes[remote] = None if found.kind is Kind.STATE and not value else value
+        if self._home is None and self._link is None:  # after a crash: what is not repeated ends by itself
+            if wish is None:
+                return
+            raise WireError(f"no way to {self._site} without the agent")
         self._ask(self._clock.monotonic())
         self._wake.set()
         sent, end = self._sent, asyncio.get_running_loop().time() + CONFIRM
@@ -489,8 +499,9 @@ class _Newest:
             self._task.cancel()
 
 
-def _reading(point: Point, found: ToldValue | None, delay: float, at: Instant) -> Reading:
-    """A value of the other site with the time at which it was read there, by our own clock."""
+def _reading(point: Point, found: ToldValue | None, delay: float, stale_after: float, at: Instant) -> Reading:
+    """A value of the other site with the time at which it was read there, by our own clock. One that is too old is
+    stale at once: it must drive nothing, not even until the hub looks."""
     if found is None:
         return Reading(point.id, None, at, Quality.BAD)
     age = found.age + delay
@@ -501,4 +512,5 @@ def _reading(point: Point, found: ToldValue | None, delay: float, at: Instant) -
         value = bool(value) if point.kind is Kind.STATE else value
     if point.kind is not Kind.STATE and isinstance(value, bool | str):
         return Reading(point.id, None, then, Quality.BAD)
-    return Reading(point.id, value, then, found.quality)
+    is_old = found.quality is Quality.GOOD and age > stale_after
+    return Reading(point.id, value, then, Quality.STALE if is_old else found.quality)

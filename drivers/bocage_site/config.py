@@ -150,5 +150,8 @@ class BocageSite(BusModel):
             for name, one in remote.items()
         }
 
+    def options(self, device: Device) -> dict[str, Any]:
+        return {"stale_after": 3 * self.every if device.stale_after is None else device.stale_after}
+
     def address(self, _device: Device) -> dict[str, Any]:
         return {"site": self.site}

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, check_reset, good, updated
+from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.noise import Noise, follow_noise
 from agent.model import Point, Severity, Value
 from agent.services.water.level import Level, believe
 from agent.services.water.level_lost import LevelLost, LostState, see_lost
-from agent.services.water.pump import PumpSpec, PumpState, faults, flow_fault, held
+from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, held
 from agent.services.water.pump_group import (
     pump_figures,
     pump_points,
@@ -94,6 +94,8 @@ class TankState:
     noise: Noise = field(default_factory=Noise)
     """The ripple of the level, percent: waves, or the noise of a sensor that may be dead."""
     raised: frozenset[str] = frozenset()
+    left: tuple[tuple[str, str], ...] = ()
+    """Open alarms, code and subject, of pumps that left the site file: the first step clears them; not kept."""
     anchor: float | None = None
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
@@ -174,7 +176,7 @@ class Tank:
             is_cheap=bool(kept.get("is_cheap")), standing=StandstillState.load(kept.get("standing")),
             tried=tuple(kept.get("tried", ())), lost=LostState.load(kept.get("lost") if self.level_lost else None),
             believed=Level(**kept.get("believed", {})), noise=Noise(kept.get("tremble", 0.0)), raised=raised,
-            restored=True,
+            left=self._left(kept.get("pumps", {})), restored=True,
         )  # fmt: skip
 
     def _load_pumps(self, kept: Mapping[str, Any]) -> tuple[PumpState, ...]:
@@ -185,6 +187,11 @@ class Tank:
         return tuple(
             PumpState.load(pump, known[pump.actuator]) if pump.actuator in known else PumpState() for pump in self.pumps
         )
+
+    def _left(self, pumps: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+        """The alarms of kept `pumps` that have none of their own any more."""
+        own = frozenset(self._rotation.pumps) if self.group is not None else frozenset()
+        return tuple((code, name) for name, one in pumps.items() if name not in own for code in one["raised"])
 
     @property
     def commands(self) -> Sequence[str]:
@@ -262,6 +269,8 @@ class Tank:
         if self.group is not None:
             pumps, news = tell_pumps(self.pumps, state.pumps, state.rotation.records, view, now.monotonic)
             state, happenings = updated(state, pumps=pumps), [*happenings, *news]
+        happenings += [Happening("cleared", *alarm, PUMP_SEVERITIES[alarm[0]]) for alarm in state.left]
+        state = updated(state, left=())
         wishes = self._wishes(state, view, level, fills_blind, now.monotonic)
         return Step(state, wishes, happenings, min(dues))
 

@@ -14,8 +14,11 @@ from agent.model import Quality
 from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
 from agent.services.water.leaks import Leak, NightFlow
+from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.pump import DryRun, PumpSpec
-from agent.services.water.tanks import Tank
+from agent.services.water.rotation import Rotation
+from agent.services.water.tanks import Group, Tank
+from agent.services.water.tariff import CHEAP, FillLevels, Tariff
 from agent.services.water.valve import Valve
 from tests.services.water.bench import Bench
 
@@ -214,3 +217,79 @@ def test_the_quota_of_a_spring_night_ends_at_midnight() -> None:
     one.pulses("ct", 60, 0, 1 * H, 1000.0)
     one.until(40 * H)
     assert [at for at, kind in one.of("quota_exceeded") if kind == "cleared"] == [12 * H]
+
+
+DRY = DryRun("flow")
+PAIR = (PumpSpec("p1", DRY, "hot1"), PumpSpec("p2", DRY, "hot2", "key2"))
+GROUP = replace(
+    TANK, pumps=PAIR, group=Group(Rotation(("p1", "p2")), both_below=15.0),
+    tariff=Tariff(Week(CALENDAR, "", ((Span(1350, 1830, CHEAP),),) * 7), FillLevels(60, 92), FillLevels(35, 50)),
+    level_lost=LevelLost(2 * H, Week(CALENDAR, "", ((Span(120, 270, FILL),),) * 7), 1 * H, 1 * H),
+)  # fmt: skip
+CONTACT = st.tuples(st.sampled_from(["hot1", "hot2", "key2"]), st.sampled_from([0, 1]), QUALITY)
+BROKEN = st.tuples(st.just("broken"), st.sets(st.sampled_from(["p1", "p2"])))
+ORDER = st.tuples(st.sampled_from(["p1", "p2"]), st.sampled_from([True, False, None]))
+LATCH = st.tuples(st.just("latch"), st.sampled_from(["reservoir", "p1", "p2"]))
+
+
+def act(one: Bench, action: tuple[Any, ...]) -> None:
+    match action:
+        case "level" | "flow" | "hot1" | "hot2" | "key2" as point, value, quality:
+            one.set(point, value, Quality.BAD if value is None else quality)
+        case "broken", names:
+            one.broken = set(names)
+            one.override("p1", one.overrides.get("p1"))
+        case "latch", name:
+            one.command(f"{name}.latch", "reset")
+        case _:
+            play(one, action)
+
+
+def pair(level: float = 60.0) -> Bench:
+    one = Bench(GROUP, "2026-07-01T12:00:00", {"p1": False, "p2": False})
+    for name, value in {"hot1": 0, "hot2": 0, "key2": 0, "flow": 5.0, "level": level}.items():
+        one.set(name, value)
+    return one
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.one_of(WAIT, WAIT, LEVEL, FLOW, CONTACT, BROKEN, ORDER, LATCH, RESTART), max_size=30))
+def test_no_pump_runs_that_may_not_and_one_runs_that_can(actions: list[tuple[Any, ...]]) -> None:
+    one = pair()
+    for action in actions:
+        act(one, action)
+        going = {name for name, output in one.outputs.items() if output.value}
+        for pump, state in zip(PAIR, one.state.pumps, strict=True):
+            if state.latched or state.hot or state.serviced:
+                assert pump.actuator not in going
+        level = one.points["level"]
+        if level.quality is not Quality.GOOD and not one.state.lost.blind:
+            assert not going, "no level is known"
+        if level.quality is Quality.GOOD and level.value == 97.0 and one.state.high:
+            assert not going, "it is full to the brim"
+        records = one.state.rotation.records
+        assert all(record.starts <= len(one.edges) + 2 for record in records)
+    one.overrides.clear()
+    one.broken = set()
+    for name, value in {"hot1": 0, "hot2": 0, "key2": 0, "flow": 5.0}.items():
+        one.set(name, value)
+    one.command("reservoir.latch", "reset")
+    one.set("level", 12.0)
+    one.until(one.t + 1500)
+    one.set("level", 12.5)
+    one.until(one.t + 60)
+    assert [one.value("p1"), one.value("p2")] == [True, True], "all is well again, and the tank is nearly empty"
+
+
+@FEW
+@given(st.lists(st.one_of(WAIT, LEVEL, FLOW, CONTACT), max_size=20), st.lists(st.integers(0, 19), max_size=4))
+def test_a_group_goes_on_after_any_restart(actions: list[tuple[Any, ...]], restarts: list[int]) -> None:
+    steady, restarted = pair(), pair()
+    for one in (steady, restarted):
+        for number, action in enumerate(actions):
+            act(one, action)
+            if one is restarted and number in restarts:
+                one.restart(heard=False)
+    assert restarted.edges == steady.edges
+    figures = [GROUP.figures(one.state) for one in (steady, restarted)]
+    assert figures[0] == figures[1]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.control.api import Accounts
+from agent.control.api import Accounts, View
 from agent.model import Quality
 from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import Rotation
@@ -338,3 +338,16 @@ def test_what_was_kept_of_one_pump_is_the_first_ones() -> None:
     back = single.load(SHARED.dump(found))
     assert back.pumps[0].latched
     assert not tank().load(SHARED.dump(found)).pumps[0].latched, "without the flow nothing would end it"
+
+
+def test_the_alarms_of_a_pump_that_leaves_the_file_are_cleared() -> None:
+    one = bench(OWN, flow1=0.0, flow2=0.0)
+    one.until(200)
+    assert len(alarms(one, "dry_run")) == 2
+    others = tank(PumpSpec("p2", replace(FLOW, flow="flow2")), PumpSpec("p3"))
+    for control, ended in ((others, ["p1"]), (Tank("reservoir", "level", (PumpSpec("p1"),)), ["p1", "p2"])):
+        step = control.step(control.load(one.control.dump(one.state)), View(one.points, one.outputs), one.now)
+        cleared = [each.subject for each in step.happenings if (each.kind, each.code) == ("cleared", "dry_run")]
+        assert sorted(cleared) == ended
+        again = control.step(step.state, View(one.points, one.outputs), one.now)
+        assert not again.happenings

@@ -15,7 +15,7 @@ from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.pump import DryRun, PumpSpec
 from agent.services.water.rotation import Rotation
 from agent.services.water.tank_level import Standstill
-from agent.services.water.tanks import Group, Tank
+from agent.services.water.tanks import Group, Outlet, Tank
 from agent.services.water.tariff import CHEAP, OTHERWISE, FillLevels, Tariff, TariffPoint
 from tests.services.water.bench import PARIS, Bench
 
@@ -219,9 +219,9 @@ def test_a_level_that_stands_still_is_lost() -> None:
     one.until(40 * H)
     assert one.of("sensor_stuck") == [(3 * H, "alarm")]
     assert starts(one) == [(0, True), (3, False), (14, True), (16.5, False), (38, True)]
-    full = bench(replace(BLIND, standstill=Standstill(3 * H, None)), level=96)
-    full.override("well", True)
+    full = bench(replace(BLIND, standstill=Standstill(3 * H, None), outlet=Outlet("out", 0.1)), level=96, out=3.0)
     full.until(40 * H)
+    assert full.of("sensor_stuck") == [(12 * H, "alarm")]
     assert starts(full) == [], "one that says full is believed"
 
 

@@ -67,6 +67,7 @@ signals:
 actuators:
   km1:    {output: io-1.relay1, feedback: io-1.di1, safe_state: hold, boot_state: recompute, min_on: 2s, min_off: 2s}
   well:   {output: io-3.relay1, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}
+  well-2: {output: io-3.relay2, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}
   ev1:    {output: gpio.22, active: high, safe_state: off, boot_state: off, fail: normally_closed}
   burner: {output: io-2.relay1, safe_state: off, boot_state: off, min_on: 2s, min_off: 2s}
   pump:   {output: io-2.relay2, safe_state: on, boot_state: off}
@@ -92,8 +93,17 @@ water:
       frost: {signal: air-temp, close_below: 2, reopen_above: 4, hold: 2h}
       leak: {continuous: none, burst: 3 m3/h for 10min, flow_when_closed: 20 L/h}
   tanks:
-    reservoir: {level: tank-level, pump: well, start: 40 %, stop: 85 %, low: 10 %, high: 95 %,
-                dry_run: {flow: pump-flow, no_flow: 15min}}
+    reservoir:                          # two pumps take turns: `bocage write SITE well off` sends one to maintenance
+      level: tank-level
+      pumps: [{actuator: well, rated_power: 4 kW}, {actuator: well-2, rated_power: 4 kW}]
+      standby_after: 15min
+      start: 40 %
+      stop: 85 %
+      low: 10 %
+      high: 95 %
+      dry_run: {flow: pump-flow, no_flow: 15min}
+      tariff: {cheap: ["22:30-06:30"], start: 60 %, stop: 90 %}               # more of the night's cheap current
+      level_lost: {after: 2h, fill: ["02:00-04:30"], at_most: 2h}
 heating:
   zones:
     school:

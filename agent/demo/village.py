@@ -157,8 +157,8 @@ class Village:
         return 640 + 55 * phase + self.wave(31 + 5 * phase, 90, phase) + self.wave(5.1, 12)
 
     def _pumped(self) -> float:
-        """By the well's pump, m3/h."""
-        return PUMP + self.wave(3.7, 0.3) if self._works.relays[0] else 0.0
+        """By the pumps of the well, m3/h."""
+        return sum(PUMP + self.wave(3.7, 0.3) for on in self._works.relays[:2] if on)
 
     def _street(self) -> dict[int, Callable[[], float]]:
         """Eastron SDM120."""

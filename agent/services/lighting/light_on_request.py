@@ -269,8 +269,12 @@ class LightOnRequest:
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> RequestedLight:
-        """The state from what was kept; what belongs to keys that left the file is dropped."""
-        requests = RequestState() if self.on_demand is None else RequestState.load(kept["requests"])
+        """The state from what was kept; what belongs to keys and triggers that left the file is dropped, but totals."""
+        requests = RequestState.load(kept["requests"])
+        left = () if self.on_demand is None else self.on_demand.triggers
+        triggers = {name: one for name, one in requests.triggers.items() if name in left}
+        until = None if self.on_demand is None else requests.until
+        requests = requests._replace(triggers=triggers, until=until)
         presence = PresenceState() if self.presence is None else PresenceState.load(kept["presence"])
         return RequestedLight(requests, presence, RequestAccount.load(kept["account"]))
 

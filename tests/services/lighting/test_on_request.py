@@ -49,6 +49,7 @@ class Street:
     circuit: Circuit
     start: str = NOON
     trusted: bool = True
+    civil: bool = True
     boot: float = 1000.0
     """Monotonic seconds at the start."""
     held: int | None = None
@@ -67,7 +68,7 @@ class Street:
 
     @property
     def now(self) -> Now:
-        civil = datetime.fromtimestamp(self.zero + self.at, PARIS.zone)
+        civil = datetime.fromtimestamp(self.zero + self.at, PARIS.zone) if self.civil else None
         return Now(self.boot + self.at, civil, self.trusted)
 
     def heard(self, quality: Quality = Quality.GOOD, late: float = 0.0, **values: Value) -> None:
@@ -399,6 +400,15 @@ def test_an_unknown_time_lights_a_road_by_the_last_known_one() -> None:
     assert one.lit
 
 
+def test_without_any_time_nothing_can_be_asked_for() -> None:
+    one = in_the_cut(civil=False, trusted=False)
+    one.press()
+    one.run(one.at + HOUR)
+    assert not one.lit and one.requests == 0
+    with pytest.raises(ValueError, match="no light on request"):
+        one.command(True)
+
+
 def test_an_unknown_time_holds_no_legal_hours() -> None:
     church = replace(DEMAND, cuts_only=False, legal=LegalHours(True, 60))
     one = in_the_cut(street(church), trusted=False)
@@ -561,6 +571,22 @@ def test_no_wish_and_no_event_names_what_asked() -> None:
     one.press("motion")
     causes = [one.outputs["km1"].cause, *(str(happening) for _, happening in one.happened)]
     assert not any("motion" in cause for cause in causes)
+
+
+def test_a_trigger_that_left_the_file_is_not_stuck_for_good() -> None:
+    one = in_the_cut(street(replace(DEMAND, at_most=None)))
+    one.heard(button=True)
+    one.run(one.at + 2 * HOUR)
+    assert one.told() == [("alarm", "trigger_stuck")]
+    total = one.state.requested.requests.total
+    one.circuit = street(replace(DEMAND, triggers=("motion",)))
+    one.restart()
+    assert one.told()[1:] == [("cleared", "trigger_stuck")]
+    one.circuit = street(None, presence=WALK)
+    one.restart()
+    one.circuit = street()
+    one.restart()
+    assert one.state.requested.requests.total == total, "a counter that was told goes on"
 
 
 def test_the_figures_survive_a_restart() -> None:

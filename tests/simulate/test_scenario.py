@@ -28,6 +28,10 @@ WRONG = [
     (START + "inputs: {ct: {rate: 3 L/h, from: 2h, until: 1h}}\n", "s.yaml:3:45: error: it ends before it begins"),
     (START + "inputs: {temp: {steps: []}}\n", "s.yaml:3:24: error: there is no step"),
     (
+        START + "inputs: {temp: {model: radiators, tau: 1h, gain: 1, start: 9, flow: temp, outdoor: temp}}\n",
+        "what is outdoors of temp leads back to temp itself",
+    ),
+    (
         START + "inputs: {temp: {model: boiler}}\n",
         's.yaml:3:24: error: "boiler" is none of room, flow, modulating or radiators',
     ),

@@ -144,6 +144,33 @@ def test_a_room_cools_and_warms_as_its_equation_says(bench):
     assert room.value(360_000) == pytest.approx(40, abs=0.01)
 
 
+def test_a_plant_that_modulates_follows_its_setpoint_within_what_it_can():
+    """dT/dt = (setpoint - T) / tau."""
+    from agent.simulate.inputs import source
+    from agent.simulate.scenario import ScenarioInput
+
+    setpoint = {"hp": 45.0}
+    given = {"model": "modulating", "tau": "10min", "off": 20, "on": 55, "heater": "hp", "start": 25.0}
+    flow = source(ScenarioInput.model_validate(given), 1.0, lambda _: 0.0, lambda _: 0.0, level=setpoint.__getitem__)
+    assert flow.value(600) == pytest.approx(45 - 20 * 0.36788, abs=0.001)
+    setpoint["hp"] = 70.0
+    assert flow.value(60_000) == pytest.approx(55, abs=0.01)
+    setpoint["hp"] = 0.0
+    assert flow.value(120_000) == pytest.approx(20, abs=0.01)
+
+
+def test_radiators_warm_a_room_by_their_flow():
+    """dT/dt = (outdoor - T + gain (flow - T)) / tau: at rest (outdoor + gain x flow) / (1 + gain)."""
+    from agent.simulate.inputs import source
+    from agent.simulate.scenario import ScenarioInput
+
+    at = {"out": -5.0, "flow": 49.0}
+    given = {"model": "radiators", "tau": "40h", "gain": 0.8, "start": 10.0, "flow": "flow", "outdoor": "out"}
+    room = source(ScenarioInput.model_validate(given), 1.0, lambda _: 0.0, at.__getitem__)
+    assert room.value(40 * 3600 / 1.8) == pytest.approx(19 - 9 * 0.36788, abs=0.001)
+    assert room.value(4_000_000) == pytest.approx(19, abs=0.01)
+
+
 def test_time_goes_on_after_half_a_year():
     """From 2^24 s on a float no longer tells apart what asyncio counts on."""
     loop = VirtualLoop()

@@ -348,6 +348,9 @@ def _check_longest_run(at: Checked, keys: Keys, station: LiftStationConfig, pump
 
 def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, level: str) -> None:
     unit = canonical(at.unit(at.measurement((*keys, "level"), level)))
+    signal = at.site.signals.get(level)
+    if signal is not None and signal.signal is not None and not signal.unit:
+        unit = ""  # that of its source is a current's
     limits: dict[str, float] = {}
     for key in ("stop", "start", "high"):
         limit = getattr(station, key)

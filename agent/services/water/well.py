@@ -25,6 +25,8 @@ PAUSE = 900.0
 STILL = 1800.0
 """Seconds for which a pump may run while the level stands still. One that is right is believed again as soon as the
 pump has stopped, because it rises then."""
+FALLS = 2
+"""A float that goes up and down so often beside a level that stands still is alive, and the level is not."""
 CALM = 60.0
 """Seconds for which the well must be below `high` until its alarm is over: a float dances on the waves."""
 PUMPING = "pumping down"
@@ -93,6 +95,8 @@ class WellState:
     """The level from which it must move to be alive."""
     moved: bool = False
     """It has moved by so much since."""
+    falls: int = 0
+    """How often the float was up and fell while the level stood there."""
     still: float | None = None
     """Since when a pump runs and the level stands at `base`."""
     base: float | None = None
@@ -126,7 +130,7 @@ class WellState:
 
 
 _KEPT = (
-    "pumping", "more", "cause", "high", "calm", "fell", "doubt", "mark", "moved", "still", "base", "frozen",
+    "pumping", "more", "cause", "high", "calm", "fell", "doubt", "mark", "moved", "falls", "still", "base", "frozen",
     "stuck", "blind",
 )  # fmt: skip
 
@@ -162,10 +166,15 @@ def _judge(well: Well, state: WellState, level: float | None, up: bool | None, n
     contradicts = bool(up) and level < well.start
     if state.frozen:
         return replace(state, frozen=False, doubt=None, moved=False, stuck=contradicts) if state.moved else state
+    if state.doubt is not None and up is False and not state.moved:  # the float has moved, and the level has not
+        if state.falls + 1 >= FALLS:
+            return replace(state, doubt=None, falls=0, frozen=True)
+        return replace(state, doubt=None, falls=state.falls + 1)
     if not contradicts or state.stuck:
         return updated(state, doubt=None, moved=False)
     if state.doubt is None:
-        return replace(state, doubt=now, mark=level, moved=False)
+        falls = 0 if well.moves(level, state.mark) else state.falls
+        return replace(state, doubt=now, mark=level, moved=False, falls=falls)
     if state.moved and now >= state.doubt + CONTRADICTS:
         return replace(state, doubt=None, moved=False, stuck=True)
     if not state.moved and now >= state.doubt + well.float_run + PAUSE:

@@ -55,16 +55,17 @@ def test_the_balance_and_the_yield_of_a_day() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("offset", [0, 60, 1799, 3599])
-def test_meters_that_are_read_at_other_times_are_compared_at_one(offset: float) -> None:
-    """Readings of one flow, each hour and each ten minutes, whatever their phase: nothing is lost."""
+@pytest.mark.parametrize(("offset", "every"), [(0, 3600), (1799, 3600), (0, 3500), (700, 4100)])
+def test_meters_that_are_read_at_other_times_are_compared_at_one(offset: float, every: float) -> None:
+    """Readings of one flow, about each hour and each ten minutes, whatever their phase: nothing is lost."""
     one = bench(replace(NORTH, outflows=(DistrictMeter("out"),)))
     one.set("in", 0)
     one.set("out", 0)
     flow(one, "in", 1000, 0, 50 * H, 600, 0)
-    flow(one, "out", 1000, offset, 50 * H + offset, 3600, 0)
-    one.until(50 * H)
-    assert told(one)["balance"] == 0.0 and told(one)["yield"] == 100.0 and told(one)["night_flow"] == 0.0
+    flow(one, "out", 1000, offset, offset + 60 * every, every, 0)
+    one.until(52 * H)
+    assert told(one)["balance"] == pytest.approx(0, abs=0.002)
+    assert told(one)["yield"] == pytest.approx(100, abs=0.01) and told(one)["night_flow"] == pytest.approx(0, abs=0.002)
 
 
 def test_what_the_storage_gains_is_no_loss_though_its_level_ripples() -> None:
@@ -81,6 +82,21 @@ def test_what_the_storage_gains_is_no_loss_though_its_level_ripples() -> None:
     one.until(49 * H)
     assert told(one)["growth"] == pytest.approx(24, abs=0.4)
     assert told(one)["balance"] == pytest.approx(0, abs=0.4) and told(one)["yield"] == pytest.approx(100, abs=2)
+
+
+def test_kills_around_midnight_count_no_minute_of_the_level_twice() -> None:
+    one = bench(replace(STORED, outflows=()))
+    one.set("in", 0)
+    one.set("level", 20.0)
+    flow(one, "in", 2400, 0, 50 * H, 60, 0)
+    for minute in range(1, 50 * 60):
+        one.plan(minute * 60.0, "level", round(20 + minute / 60, 3))  # 1 % is 1.2 m3
+    for seconds in range(-270, 300, 45):
+        one.until(48 * H + seconds)
+        one.restart()
+    one.until(49 * H)
+    assert told(one)["growth"] == pytest.approx(28.8, abs=0.002)
+    assert told(one)["balance"] == pytest.approx(28.8, abs=0.002)
 
 
 @pytest.mark.parametrize("quality", [Quality.STALE, Quality.BAD])

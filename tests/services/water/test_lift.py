@@ -198,6 +198,23 @@ def test_a_level_that_stands_still_while_the_float_is_up_is_not_believed() -> No
     assert rig.of("level_fault")[-1][1] == "cleared" and rig.of("sensor_stuck") == []
 
 
+def test_a_level_that_says_empty_while_the_float_goes_up_and_down_is_not_believed() -> None:
+    rig = Rig(level=100.0, inflow=3.0)
+    rig.held["level"] = 20.0
+    rig.run(4 * H)
+    raised = rig.of("level_fault")[0][0]
+    assert 600 < raised <= 780 and rig.spilt == 0, "the float is up after ten minutes"
+    assert min(runs_of(rig, since=raised + 60)) >= 120 and not rig.of("sensor_stuck")
+
+
+def test_a_level_that_says_empty_while_the_float_stays_up_is_not_believed_after_a_pause() -> None:
+    rig = Rig(level=131.0, inflow=0.0)
+    rig.power = 0.0  # the pumps are clogged
+    rig.held["level"] = 20.0
+    rig.run(H)
+    assert rig.of("level_fault") == [(pytest.approx(120 + 900, abs=21), "alarm")] and rig.running()
+
+
 def test_a_float_that_is_down_while_it_overflows_is_told() -> None:
     rig = Rig()
     rig.broken |= {"p1", "p2"}
@@ -265,6 +282,19 @@ def test_a_pump_that_did_not_run_for_a_day_is_run() -> None:
     assert rig.starts() == ["p1", "p2"], "the other one too, as soon as there is water for it"
     rig.run(20 * H, SLOW)
     assert rig.starts() == ["p1", "p2"]
+
+
+def test_the_pump_that_did_not_run_has_the_turn_of_the_day() -> None:
+    """Although the other one has fewer starts."""
+    rig = Rig(inflow=0.0, level=70.0)
+    for at, name in ((0, "p1"), (600, "p1"), (2 * H, "p2")):
+        rig.run(at - rig.t, SLOW)
+        rig.override(name, True)
+        rig.run(10)
+        rig.override(name, None)
+    rig.level = 70.0
+    rig.run(24 * H + 900 - rig.t, SLOW)
+    assert rig.starts() == ["p1", "p1", "p2", "p1"]
 
 
 def test_an_empty_well_is_not_pumped_for_the_day() -> None:

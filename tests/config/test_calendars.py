@@ -128,6 +128,46 @@ def test_an_address_may_be_a_secret(said: Callable[[str], list[str]], tmp_path: 
     assert (source.refresh, "private" in repr(source)) == (1800, False)
 
 
+CIRCUIT = (
+    'site: {id: a, latitude: 47.3, longitude: 5.0}\nuplink: {url: "mqtt://h"}\n'
+    "buses: {p: {type: modbus_tcp, host: h}}\n"
+    "devices: {io: {bus: p, unit_id: 1, profile: relay8_di8}}\nactuators: {km: {output: io.relay1}}\n"
+    'calendars: {market: {days: [sat], times: ["06:00-14:00"]}}\n'
+    "lighting: {circuits: {stars: {actuator: km, kind: %s,\n"
+    '  switch_on: {event: sunset}, switch_off: {time: "23:00"},\n  %s}}}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "expected"),
+    [
+        ("road", 'season: {from: "12-01", to: "01-06"}', []),
+        ("road", "season: {from: 1 December, to: 01-06}",
+         ['9:18: error: "1 December" is no day of the year; write month and day, such as "12-01"']),
+        ("road", 'season: {from: "02-30", to: "01-06"}',
+         ['9:18: error: "02-30" is no day of the year; write month and day, such as "12-01"']),
+        ("road", "exceptions: [{calendar: market, part_night_off: none}]", []),
+        ("road", "exceptions: [{calendar: markt, part_night_off: none}]",
+         ['9:27: error: unknown calendar "markt"; did you mean "market"?']),
+        ("road", "exceptions: [{calendar: market, from: 2026-07-13}]",
+         ['9:35: error: unknown key "from"']),
+        ("road", 'exceptions: [{from: 2026-07-13, to: 2026-07-14, switch_on: {}}]',
+         ["9:62: error: write one of event and time"]),
+        ("heritage", 'exceptions: [{name: fete, from: 2026-07-13, to: 2026-07-14, switch_off: {time: "02:00"}}]',
+         ["9:82: error: stars (heritage), fete: switches off at 02:00, later than the legal 01:00; switch off "
+          "earlier, or state legal_reference"]),
+        ("heritage", 'exceptions: [{from: 2026-07-13, to: 2026-07-14, switch_on: {event: sunset, offset: -10min}}]',
+         ["9:86: error: stars (heritage), 2026-07-13: switches on before sunset; switch on later, or state "
+          "legal_reference"]),
+    ],
+)  # fmt: skip
+def test_season_and_exceptions_of_a_circuit(
+    said: Callable[[str], list[str]], kind: str, key: str, expected: list[str]
+) -> None:
+    found = said(CIRCUIT % (kind, key))
+    assert [line.partition("; known here")[0] for line in found] == expected
+
+
 TABLES = """
 school:
   A: [2027-10-23/2027-11-08, 2027-12-18/2028-01-03]

@@ -167,13 +167,20 @@ def programme(site: Site, circuit: config.CircuitConfig) -> Programme:
         _switch(circuit.switch_on),
         _switch(circuit.switch_off),
         cuts=_cuts(circuit.part_night_off),
-        exceptions=tuple(
-            Exceptional(one.name, one.from_, one.to, _cuts(one.part_night_off)) for one in circuit.exceptions
-        ),
+        exceptions=tuple(map(_exceptional, circuit.exceptions)),
         levels=_levels(circuit.dimming),
         min_on=MIN_ON if actuator.min_on is None else actuator.min_on,
         start_delay=circuit.start_delay,
+        season=None if circuit.season is None else (circuit.season.from_, circuit.season.to),
     )
+
+
+def _exceptional(one: config.LightException | config.LightCalendar) -> Exceptional:
+    on, off = (None if switch is None else _switch(switch) for switch in (one.switch_on, one.switch_off))
+    cuts = _cuts(one.part_night_off)
+    if isinstance(one, config.LightCalendar):
+        return Exceptional(one.name or one.calendar, None, None, cuts, one.calendar, on, off)
+    return Exceptional(one.name, one.from_, one.to, cuts, on=on, off=off)
 
 
 def _switch(switch: config.SwitchConfig) -> Switch:

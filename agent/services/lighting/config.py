@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.base import Many, Model, Name, Reference, Section
+from agent.site.language.days import MonthDay
 from agent.site.language.problems import listed
 from agent.site.language.spellings import days_meant, spell, word_meant
 from agent.site.language.values import (
@@ -25,7 +26,9 @@ from agent.site.language.values import (
     plain,
 )
 
-__all__ = ["AFTER_END", "BY_ONE", "LEGAL_OFF", "SECTION", "CircuitConfig", "Lighting"]
+__all__ = [
+    "AFTER_END", "BY_ONE", "LEGAL_OFF", "SECTION", "CircuitConfig", "LightCalendar", "LightException", "Lighting",
+]  # fmt: skip
 
 spell(
     {
@@ -202,14 +205,46 @@ class PresenceConfig(Model):
     times `hold` if that is longer."""
 
 
-class LightException(Model):
-    """Nights on which something else holds; both dates are included."""
+class ExceptionalHours(Model):
+    """The hours of an exception."""
 
     name: str = ""
-    from_: Date = Field(alias="from")
-    to: Date
+    switch_on: SwitchConfig | None = None
+    """As for the circuit, which holds without it."""
+    switch_off: SwitchConfig | None = None
     part_night_off: Annotated[Many[NightCut], BeforeValidator(_no_cut, json_schema_input_type=_Cuts)] = ()
     """none, or a list as for the circuit."""
+
+
+class LightException(ExceptionalHours):
+    """Nights on which something else holds; both dates are included."""
+
+    from_: Date = Field(alias="from")
+    to: Date
+
+
+class LightCalendar(ExceptionalHours):
+    """Nights of a calendar on which something else holds."""
+
+    calendar: Name
+    """A name under calendars: the nights in which it is on when the circuit goes on, or comes on while it burns."""
+
+
+def _exception(value: Any) -> str:
+    by_calendar = "calendar" in value if isinstance(value, dict) else isinstance(value, LightCalendar)
+    return "by_calendar" if by_calendar else "by_date"
+
+
+AnyException = Annotated[
+    Annotated[LightException, Tag("by_date")] | Annotated[LightCalendar, Tag("by_calendar")], Discriminator(_exception)
+]
+
+
+class SeasonConfig(Model):
+    """Nights of each year, both included; it may go over the new year."""
+
+    from_: MonthDay = Field(alias="from")
+    to: MonthDay
 
 
 class CircuitConfig(Model):
@@ -233,7 +268,9 @@ class CircuitConfig(Model):
     switch_off: SwitchConfig
     photocell: PhotocellConfig | None = None
     part_night_off: Many[NightCut] = ()
-    exceptions: Many[LightException] = ()
+    season: SeasonConfig | None = None
+    """The part of the year in which it burns; without, all year. In an exception it burns at any time of the year."""
+    exceptions: Many[AnyException] = ()
     start_delay: Duration = 0
     """How much later than the others it switches on, so that not all lamps start at once."""
     dimming: Dimming | None = None

@@ -13,11 +13,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import is_
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Issued, Now, Output, Step, View, Wish, check_reset, good
 from agent.control.boot_time import BootShift, boot_anchor
+from agent.control.named_calendars import calendar_input
 from agent.model import Kind, Point, Value
 from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
 from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Observation
@@ -84,6 +86,7 @@ class Circuit:
         if cell is not None:
             names += [name for one in self.near for name in one]
         names += self.private
+        names += map(calendar_input, self.programme.calendars)
         return frozenset(name for name in names if name is not None)
 
     @property
@@ -102,7 +105,7 @@ class Circuit:
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
         watch, baseline = self._watch(state), state.baseline
         at = now.reached
-        tonight = self._tonight(state.tonight, at)
+        tonight = self._tonight(state.tonight, at, view)
         cell, glow = self._look(state, view, now, tonight, at)
         manual, switch_known = self._switch(view)
         wanted, glow = self._wanted(cell, glow, tonight, now, at)
@@ -172,18 +175,20 @@ class Circuit:
 
     # -- wishes ------------------------------------------------------------------------------------------------
 
-    def _tonight(self, known: Tonight | None, at: datetime | None) -> Tonight | None:
+    def _tonight(self, known: Tonight | None, at: datetime | None, view: View) -> Tonight | None:
         if at is None:
             return None
-        if known is not None and known.night.start <= at < known.night.end:
+        calendars = tuple(map(view.calendars.get, self.programme.calendars)) if self.programme.exceptions else ()
+        same = known is not None and all(map(is_, calendars, known.calendars))
+        if known is not None and same and known.night.start <= at < known.night.end:
             return known
-        night = self.programme.night(self.programme.calendar.night(at))
+        night = self.programme.night(self.programme.calendar.night(at), view.calendars)
         early = night.dusk.timestamp() - TWILIGHT.total_seconds() if night.dusk is not None else NEVER
         late = night.dawn.timestamp() + TWILIGHT.total_seconds() if night.dawn is not None else NEVER
         windows = () if self.on_request is None else self.on_request.windows(self.programme, night)
         edges = (edge for one in windows for edge in (one.start, one.end))
         marks = {at.timestamp() for at in (*self._marks(night), *edges)} | ({early, late} - {NEVER})
-        return Tonight(night, tuple(sorted(marks)), (early, late), windows)
+        return Tonight(night, tuple(sorted(marks)), (early, late), windows, calendars)
 
     def _marks(self, night: Night) -> Iterator[datetime]:
         yield night.end

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from agent.control.calendar import DAY, Calendar
-from agent.services.lighting.config import AFTER_END, BY_ONE, LEGAL_OFF, CircuitConfig, NightCut, SwitchConfig
+from agent.services.lighting.config import (
+    AFTER_END,
+    BY_ONE,
+    LEGAL_OFF,
+    CircuitConfig,
+    LightCalendar,
+    LightException,
+    NightCut,
+    SwitchConfig,
+)
 from agent.services.lighting.sun import SunEvent, night_sun
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -35,6 +44,7 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> Non
     who = f"{name} ({circuit.kind})"
     if circuit.kind in _FROM_SUNSET:
         _check_on(at, (*keys, "switch_on"), who, circuit.switch_on)
+    _check_exceptions(at, keys, who, circuit)
     if circuit.kind in AFTER_END and circuit.activity_ends is not None:
         _check_after_end(at, keys, who, circuit)
     elif circuit.kind in BY_ONE:
@@ -43,6 +53,24 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> Non
         hours = AFTER_END[circuit.kind] // 60
         text = f'{who} has no activity_ends, such as "19:00"; the law wants it off {hours} h after ({_SOURCE})'
         at.warn((*keys, "kind"), text)
+
+
+def _check_exceptions(at: Checked, keys: Keys, who: str, circuit: CircuitConfig) -> None:
+    """An exception with hours of its own is no permission."""
+    ends, more = circuit.activity_ends, AFTER_END.get(circuit.kind)
+    until = (ends + more) % _DAY if ends is not None and more is not None else None
+    if until is None and circuit.kind in BY_ONE:
+        until = LEGAL_OFF
+    for index, one in enumerate(circuit.exceptions):
+        where, name = (*keys, "exceptions", index), f"{who}, {_called(one)}:"
+        if one.switch_on is not None and circuit.kind in _FROM_SUNSET:
+            _check_on(at, (*where, "switch_on"), name, one.switch_on)
+        if one.switch_off is not None and until is not None and not _is_cut_by(one.part_night_off, until):
+            _check_off(at, where, name, one.switch_off, until, f"the legal {clock(until)}")
+
+
+def _called(one: LightException | LightCalendar) -> str:
+    return one.name or (one.calendar if isinstance(one, LightCalendar) else str(one.from_))
 
 
 # -- on --------------------------------------------------------------------------------------------------------------
@@ -91,7 +119,7 @@ def _check_after_end(at: Checked, keys: Keys, who: str, circuit: CircuitConfig) 
         for index, exception in enumerate(circuit.exceptions):
             if not _is_cut_by(exception.part_night_off, until):
                 where = (*keys, "exceptions", index, "part_night_off")
-                _check_off(at, keys, f"{who}, {exception.name or exception.from_}:", circuit.switch_off, until, legal,
+                _check_off(at, keys, f"{who}, {_called(exception)}:", circuit.switch_off, until, legal,
                            where)  # fmt: skip
         return
     _check_off(at, keys, who, circuit.switch_off, until, legal)

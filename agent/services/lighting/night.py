@@ -5,12 +5,14 @@ A night belongs to the day on which it starts and goes from noon to noon. All in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agent.control.calendar import DAY, Calendar
+from agent.control.named_calendars import NamedCalendar
 from agent.services.lighting.sun import SunEvent, night_sun
 
 __all__ = ["FULL", "NOON", "Exceptional", "Night", "NightPart", "Programme", "Segment", "Switch"]
@@ -50,12 +52,18 @@ class NightPart:
 
 @dataclass(frozen=True, slots=True)
 class Exceptional:
-    """Nights with cuts of their own; `first` and `last` are nights, both included."""
+    """Nights with cuts of their own; `first` and `last` are nights, both included, or those of a named `calendar`.
+
+    `on` and `off` take the place of the circuit's, where they are given.
+    """
 
     name: str
-    first: date
-    last: date
+    first: date | None
+    last: date | None
     cuts: tuple[NightPart, ...] = ()
+    calendar: str = ""
+    on: Switch | None = None
+    off: Switch | None = None
 
 
 class Segment(NamedTuple):
@@ -82,6 +90,10 @@ class Night(NamedTuple):
     dusk: datetime | None
     dawn: datetime | None
     """Civil; None: the sun stays above it."""
+    hours: tuple[datetime, datetime] | None = None
+    """From the switching on to the switching off, whatever cuts there are between; None: there are no such hours."""
+    in_season: bool = True
+    """Whether the circuit burns at this time of the year; where it does not, only an exception lights it."""
 
     def is_lit(self, at: datetime) -> tuple[bool, str]:
         """Whether the lamps burn by the programme, and what caused that."""
@@ -121,7 +133,8 @@ class Night(NamedTuple):
 class Programme:
     """The hours of a circuit. `min_on` and `start_delay` in seconds.
 
-    A segment shorter than `min_on` is skipped; each start comes `start_delay` later.
+    A segment shorter than `min_on` is skipped; each start comes `start_delay` later. `season`: first and last night in
+    the year, as month and day; it may go over the new year. None: all year.
     """
 
     calendar: Calendar
@@ -134,27 +147,60 @@ class Programme:
     levels: tuple[NightPart, ...] = ()
     min_on: float = 900.0
     start_delay: float = 0.0
+    season: tuple[tuple[int, int], tuple[int, int]] | None = None
 
-    def night(self, day: date) -> Night:
-        """The night that starts on `day`."""
-        exception = next((one for one in self.exceptions if one.first <= day <= one.last), None)
+    @property
+    def calendars(self) -> tuple[str, ...]:
+        """The named calendars of its exceptions."""
+        return tuple(dict.fromkeys(one.calendar for one in self.exceptions if one.calendar))
+
+    def night(self, day: date, calendars: Mapping[str, NamedCalendar] = MappingProxyType({})) -> Night:
+        """The night that starts on `day`. An exception by a calendar that is not known does not hold."""
+        exception = next((one for one in self.exceptions if self._holds(one, day, calendars)), None)
+        on = exception.on if exception is not None and exception.on is not None else self.on
+        off = exception.off if exception is not None and exception.off is not None else self.off
+        burns = exception is not None or self._in_season(day)
+        hours = self._between(day, on, off) if burns else None
         cuts = self._parts(self.cuts if exception is None else exception.cuts, day)
         levels = tuple(self._parts(self.levels, day))
         return Night(
             day,
             self.calendar.instant(day, NOON),
             self.calendar.instant(day + DAY, NOON),
-            tuple(self._segments(day, [(start, end) for start, end, _ in cuts])),
+            tuple(self._segments(hours, on, off, [(start, end) for start, end, _ in cuts])),
             exception is not None,
             exception.name if exception is not None else "",
             levels,
             self._sun(day, "civil_dusk"),
             self._sun(day, "civil_dawn"),
+            hours,
+            burns,
         )
 
+    def _holds(self, one: Exceptional, day: date, calendars: Mapping[str, NamedCalendar]) -> bool:
+        """Whether an exception rules the night of `day`.
+
+        One by a calendar does if that is on when the circuit goes on, or comes on while it burns. A booking that begins
+        at midnight is of the day that begins then, whose night is the next one.
+        """
+        if not one.calendar:
+            return one.first is not None and one.last is not None and one.first <= day <= one.last
+        named, hours = calendars.get(one.calendar), self._between(day, one.on or self.on, one.off or self.off)
+        if named is None or hours is None or not named.knows(hours[0]):
+            return False
+        midnight = self.calendar.instant(day + DAY, 0)
+        return any(found.start != midnight for found in named.between(*hours))
+
+    def _in_season(self, day: date) -> bool:
+        if self.season is None:
+            return True
+        first, last = self.season
+        at = day.month, day.day
+        return first <= at <= last if first <= last else at >= first or at <= last
+
     def all_night(self, day: date) -> float:
-        """Seconds that the same circuit would burn from its dusk to its dawn."""
-        found = self.dark_hours(day)
+        """Seconds that the same circuit would burn from its dusk to its dawn, in its season."""
+        found = self.dark_hours(day) if self._in_season(day) else None
         return 0.0 if found is None else max(0.0, (found[1] - found[0]).total_seconds() - self.start_delay)
 
     def dark_hours(self, day: date) -> tuple[datetime, datetime] | None:
@@ -163,10 +209,6 @@ class Programme:
         off = self.off if self.off.event in _MORNING.values() else Switch(_MORNING[on.event or "civil_dusk"])
         return self._between(day, on, off)
 
-    def hours(self, day: date) -> tuple[datetime, datetime] | None:
-        """From the circuit's switching on to its switching off, whatever cuts there are between."""
-        return self._between(day, self.on, self.off)
-
     def _between(self, day: date, on: Switch, off: Switch) -> tuple[datetime, datetime] | None:
         start, end = self._switches(day, on), self._switches(day, off)
         return None if start is None or end is None or end <= start else (start, end)
@@ -174,13 +216,15 @@ class Programme:
     def _sun(self, day: date, event: SunEvent) -> datetime | None:
         return night_sun(self.latitude, self.longitude, self.calendar, day, event)
 
-    def _segments(self, day: date, cuts: Iterable[tuple[datetime, datetime]]) -> Iterator[Segment]:
-        found = self.hours(day)
-        if found is None:
+    def _segments(
+        self, hours: tuple[datetime, datetime] | None, by: Switch, until: Switch,
+        cuts: Iterable[tuple[datetime, datetime]],
+    ) -> Iterator[Segment]:  # fmt: skip
+        if hours is None:
             return
-        on, off = found
+        on, off = hours
         delay, shortest = timedelta(seconds=self.start_delay), timedelta(seconds=self.min_on)
-        lit = [Segment(on, off, str(self.on), str(self.off), bool(self.on.event), bool(self.off.event))]
+        lit = [Segment(on, off, str(by), str(until), bool(by.event), bool(until.event))]
         for cut in cuts:
             lit = [piece for segment in lit for piece in _without(segment, *cut)]
         for segment in lit:

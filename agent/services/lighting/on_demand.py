@@ -275,8 +275,8 @@ class OnDemand:
         return not self.cuts_only and night.level(at) < self.level
 
     def _hours(self, programme: Programme, night: Night) -> tuple[datetime, datetime] | None:
-        found = programme.hours(night.day) if self.cuts_only else programme.dark_hours(night.day)
-        if found is None:
+        found = night.hours if self.cuts_only else programme.dark_hours(night.day)
+        if found is None or not night.in_season:
             return None
         start, end = found
         if self.legal.from_sunset:

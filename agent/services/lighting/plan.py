@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from agent.control.calendar import DAY, Calendar
+from agent.control.named_calendars import NamedCalendar
 from agent.lib.timetext import local_text
 from agent.planning.service import Part, PlanRow, day_text, time_text
 from agent.services.lighting.build import on_demand, programme
 from agent.services.lighting.config import Lighting
 from agent.services.lighting.night import Night, Programme
 from agent.services.lighting.on_demand import OnDemand
+from agent.site.build.calendars import with_files
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
@@ -22,8 +25,9 @@ __all__ = ["CircuitPlan", "LightingPlan", "plan"]
 
 def plan(site: Site, lighting: Lighting) -> LightingPlan:
     """The plan of all circuits."""
+    read = partial(with_files, site)
     circuits = {
-        name: CircuitPlan(programme(site, one), one.rated_power, on_demand(site, one))
+        name: CircuitPlan(programme(site, one), one.rated_power, on_demand(site, one), read)
         for name, one in lighting.circuits.items()
     }
     return LightingPlan(calendar(site), circuits)
@@ -31,14 +35,21 @@ def plan(site: Site, lighting: Lighting) -> LightingPlan:
 
 @dataclass(frozen=True, slots=True)
 class CircuitPlan:
-    """A circuit's programme, its power while it burns (W; None: the file does not say it), and its light on request."""
+    """A circuit's programme, its power while it burns (W; None: the file does not say it), and its light on request.
+
+    `read` gives the named calendars as they are in a time.
+    """
 
     programme: Programme
     rated_power: float | None = None
     on_demand: OnDemand | None = None
+    read: Callable[[datetime, datetime], Mapping[str, NamedCalendar]] = lambda _since, _until: {}
 
     def nights(self, first: date, days: int) -> Iterator[Night]:
-        return (self.programme.night(first + number * DAY) for number in range(days))
+        instant = self.programme.calendar.instant
+        named = self.programme.calendars
+        calendars = self.read(instant(first, 0), instant(first + (days + 1) * DAY, 0)) if named else {}
+        return (self.programme.night(first + number * DAY, calendars) for number in range(days))
 
     def energy(self, full_seconds: float) -> float | None:
         """kWh, of seconds at full level."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from agent.services.lighting.config import CircuitConfig, DimStep, Lighting, NightCut, SwitchConfig
+from agent.services.lighting.config import (
+    CircuitConfig,
+    DimStep,
+    LightCalendar,
+    LightException,
+    Lighting,
+    NightCut,
+    SwitchConfig,
+)
 from agent.services.lighting.light_law import check_law, clock
 from agent.services.lighting.request_rules import check_on_request
 from agent.site.checks.names import Checked
@@ -100,9 +108,20 @@ def _check_nights(at: Checked, keys: Keys, circuit: CircuitConfig) -> None:
         _check_cuts(at, (*keys, "dimming", "levels"), circuit.dimming.levels)
     for index, exception in enumerate(circuit.exceptions):
         where = (*keys, "exceptions", index)
-        if exception.from_ > exception.to:
-            at.error((*where, "from"), f"{exception.from_} is after {exception.to}; write the first night first")
+        _check_exception(at, where, exception)
         _check_cuts(at, (*where, "part_night_off"), exception.part_night_off)
+
+
+def _check_exception(at: Checked, keys: Keys, exception: LightException | LightCalendar) -> None:
+    """Its nights, by date or by a calendar, and its hours."""
+    if isinstance(exception, LightCalendar):
+        at.known((*keys, "calendar"), "calendar", exception.calendar, at.names("calendars"))
+    elif exception.from_ > exception.to:
+        at.error((*keys, "from"), f"{exception.from_} is after {exception.to}; write the first night first")
+    for key in ("switch_on", "switch_off"):
+        switch = getattr(exception, key)
+        if switch is not None:
+            _check_switch(at, (*keys, key), exception.name or "the exception", switch)
 
 
 def _check_cuts(at: Checked, keys: Keys, cuts: tuple[NightCut | DimStep, ...]) -> None:

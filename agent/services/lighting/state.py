@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from agent.control.api import NEVER
+from agent.control.named_calendars import NamedCalendar
 from agent.services.lighting.faults import HOLD, Watch
 from agent.services.lighting.lamps import Baseline
 from agent.services.lighting.light_on_request import RequestedLight
@@ -25,6 +26,8 @@ class Tonight(NamedTuple):
     """Lamps that burn before the one or after the other are a fault (Unix seconds)."""
     windows: tuple[RequestWindow, ...] = ()
     """When light can be requested."""
+    calendars: tuple[NamedCalendar | None, ...] = ()
+    """The named calendars of that night."""
 
 
 class Burning(NamedTuple):

@@ -11,7 +11,7 @@ from agent.site.language.problems import listed
 from agent.site.language.spellings import days_meant
 from agent.site.language.values import DAYS, Written, plain
 
-__all__ = ["DayNumber", "Feast", "day_words"]
+__all__ = ["DayNumber", "Feast", "MonthDay", "day_words"]
 
 
 def day_words(*others: str) -> Written:
@@ -58,3 +58,21 @@ def _feast(value: Any) -> str:
 Feast = Annotated[
     str, Written(_feast, {"type": "string"}, "a day: 2027-06-24, 06-24 for each year, or " + ", ".join(MOVABLE))
 ]
+
+
+def _month_day(value: Any) -> tuple[int, int]:
+    text = value if isinstance(value, str) else ""
+    try:
+        if not re.fullmatch(r"\d\d-\d\d", text):
+            raise ValueError
+        found = date.fromisoformat(f"2024-{text}")
+    except ValueError:
+        raise ValueError(f'{plain(value)} is no day of the year; write month and day, such as "12-01"') from None
+    return found.month, found.day
+
+
+MonthDay = Annotated[
+    tuple[int, int],
+    Written(_month_day, {"type": "string", "pattern": r"^\d\d-\d\d$"}, 'month and day, such as "12-01"'),
+]
+"""A day of each year: month and day."""

@@ -250,7 +250,9 @@ class _Finding:
     def _lists_mappings(self) -> bool:
         """Whether a list of things with keys of their own is expected."""
         field = fields_of(self.model).get(str(self.keys[-1]))
-        items = get_args(field.annotation) if field is not None else ()
+        items = list(get_args(field.annotation)) if field is not None else []
+        for item in items:
+            items += get_args(item)  # of one model or another
         return any(isinstance(item, type) and issubclass(item, BaseModel) for item in items)
 
     def _with_keys(self, document: Document) -> str | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Input",
     "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded",
-    "check_reset", "good", "updated",
+    "check_reset", "fields", "good", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -290,6 +290,15 @@ def check_reset(point: str, value: Value) -> None:
     """ValueError unless the value of a command on a point that is only ever reset is "reset"."""
     if value != "reset":
         raise ValueError(f'{point} takes "reset", not {value!r}')
+
+
+def fields(state: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass by name, and those of dataclasses in it. Values are not copied: states are frozen."""
+    found = {}
+    for name in state.__dataclass_fields__:
+        value = getattr(state, name)
+        found[name] = fields(value) if hasattr(value, "__dataclass_fields__") else value
+    return found
 
 
 def updated(state: D, **to: Any) -> D:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, good
+from agent.control.api import NEVER, Now, Step, View, Wish, fields, good
 from agent.control.calendar import Calendar
 from agent.model import Severity
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
@@ -132,7 +132,7 @@ class HotWater:
     def dump(self, state: HotWaterState) -> dict[str, Any]:
         """`still` and `grain` are kept only where they matter: the first version does not know them, and would start
         again."""
-        kept = {**asdict(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
+        kept = {**fields(replace(state, still=STILL)), "alarms": sorted(state.alarms)}
         del kept["still"], kept["grain"]
         if state.still.counts:
             kept["still"] = state.still.dump()

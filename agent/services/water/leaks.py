@@ -7,10 +7,10 @@ a stale or bad meter no alarm is raised and none cleared, and what must last wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from agent.control.api import NEVER, Now, updated
+from agent.control.api import NEVER, Now, fields, updated
 from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY, Calendar
 from agent.services.water.meter import HOUR, Meter
@@ -122,7 +122,7 @@ class LeakState:
         return updated(self, running=None, over=None, watched=None)
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self) | {"found": sorted(self.found)}
+        return fields(self) | {"found": sorted(self.found)}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> LeakState:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+from agent.control.api import fields
 
 __all__ = ["PLAUSIBLE", "Meter", "most_drawn"]
 
@@ -68,7 +70,7 @@ class Meter:
         return self.at if self.interval >= longest * (1 - 1e-9) else self.at + longest
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        return fields(self)
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Meter:

@@ -7,10 +7,10 @@ it is reset. Times are monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.control.api import NEVER, View, good, updated
+from agent.control.api import NEVER, View, fields, good, updated
 from agent.control.boot_time import BootShift
 from agent.model import Severity
 from agent.services.water.rotation import runs
@@ -102,7 +102,7 @@ class PumpState:
         return replace(self, latched=False, dry=False, trips=(), hot=False, cooled=None, serviced=False)
 
     def dump(self) -> dict[str, Any]:
-        kept = asdict(self) | {"trips": list(self.trips), "raised": sorted(self.raised)}
+        kept = fields(self) | {"trips": list(self.trips), "raised": sorted(self.raised)}
         del kept["doubted"]
         return kept
 

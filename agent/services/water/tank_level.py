@@ -7,10 +7,10 @@ last moved: it goes on over a pause, because a level that only the pause held st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from agent.control.api import NEVER, updated
+from agent.control.api import NEVER, fields, updated
 from agent.control.boot_time import BootShift
 from agent.control.spell import Spell, next_fold
 
@@ -55,7 +55,7 @@ class StandstillState:
         return updated(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        return fields(self)
 
     @classmethod
     def load(cls, kept: Mapping[str, Any] | None) -> StandstillState:

@@ -7,11 +7,11 @@ may not run or the tank is full to the brim. A remote command may fill by hand, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
+from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, fields, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.noise import Noise, follow_noise
 from agent.model import Point, Severity, Value
@@ -164,7 +164,7 @@ class Tank:
         if self.level_lost is not None:
             kept["lost"] = state.lost.dump()
         if state.believed.matters:  # else it is soon read again, and not worth a write to flash
-            kept["believed"] = asdict(state.believed)
+            kept["believed"] = fields(state.believed)
         return kept
 
     def load(self, kept: Mapping[str, Any]) -> TankState:

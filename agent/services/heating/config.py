@@ -149,7 +149,7 @@ class ChargingConfig(Model):
     """A store of hot water that the plant heats."""
 
     store: Reference
-    """A store of `hot_water`. While its actuator is on, the pump of the zone stands."""
+    """A store of `hot_water`. While its actuator is on, the pump of the zone stands, for 2 h of 4 at most."""
     flow: Temperature | None = None
     """The least flow temperature meanwhile, in degC. Default: 5 K above the highest temperature of the store."""
 

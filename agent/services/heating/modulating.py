@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from agent.control.api import NEVER, Now, View, good
+from agent.control.api import NEVER, Now, Output, View, good
 from agent.services.heating.boiler import BAND, SILENCE, Burner, HeatCurve
 
-__all__ = ["Charging", "Flow", "Modulating", "Wanted", "base", "guard_flow", "is_warm", "move"]
+__all__ = ["Charging", "Flow", "Modulating", "Wanted", "base", "charge", "guard_flow", "is_warm", "move", "turn_ends"]
 
 IDLE, AGAIN = 1.0, 0.5
 """K above the setpoint: from the one on the room gets no heat, from the other down it does."""
@@ -26,6 +26,9 @@ LEARNS = 8 * 3600.0
 """Seconds after which a lasting error of the room is corrected as much again as it is at once."""
 NEAR = 1.0
 """K: only a room this near to its setpoint corrects the curve; one that heats up or cools down does not."""
+TURN = 2 * 3600.0
+"""Seconds: hot water has priority for so long, then the rooms as long, and so on: a store that never gets warm must not
+let a building freeze."""
 ROUNDED = 0.5
 """K: targets are multiples of it."""
 MISSED = 5.0
@@ -93,6 +96,9 @@ class Flow(NamedTuple):
     idle: bool = False
     """The room is warm: it gets no heat until it has cooled."""
     charging: bool = False
+    """Hot water has priority now."""
+    asked: float | None = None
+    """Since when the store is to be heated."""
     winter: bool = True
     late: float | None = None
     """Since when the flow misses the target."""
@@ -125,6 +131,20 @@ def guard_flow(burner: Burner, curve: HeatCurve, view: View, now: Now) -> Burner
         return burner._replace(lost=lost, failed=failed, hot=False, cut=False, locked=False)
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
     return burner._replace(lost=None, failed=False, hot=hot, cut=False, locked=False)
+
+
+def charge(flow: Flow, output: Output | None, t: float) -> Flow:
+    """Note whether hot water has priority, by the actuator of its store."""
+    asked = None
+    if output is not None and output.value is True:
+        asked = t if flow.asked is None else flow.asked
+    charging = asked is not None and (t - asked) // TURN % 2 == 0
+    return flow if (asked, charging) == (flow.asked, flow.charging) else flow._replace(asked=asked, charging=charging)
+
+
+def turn_ends(flow: Flow, t: float) -> float:
+    """When the turn of hot water, or of the rooms beside it, is over (monotonic s)."""
+    return NEVER if flow.asked is None else flow.asked + ((t - flow.asked) // TURN + 1) * TURN
 
 
 def move(spec: Modulating, curve: HeatCurve, flow: Flow, wanted: Wanted, t: float) -> Flow:

@@ -24,7 +24,7 @@ from agent.services.heating.cascade import (
 )
 from agent.services.heating.control import FAULT, INTERLOCK, MISSED, RULE, Aim, Zone, is_near_frost
 from agent.services.heating.exercise import exercise
-from agent.services.heating.modulating import Modulating, Wanted, guard_flow, is_warm, move
+from agent.services.heating.modulating import Modulating, Wanted, charge, guard_flow, is_warm, move, turn_ends
 from agent.services.heating.sg_ready import LOCKED
 from agent.services.heating.stuck_sensor import FIRE, IDLE, observe
 from agent.services.heating.zone import ZoneState
@@ -54,13 +54,11 @@ class ModulatingZone(Zone):
         if self.curve is not None and spec is not None:
             burner = guard_flow(burner, self.curve, view, now)
             output = None if spec.hot_water is None else view.outputs.get(spec.hot_water.actuator)
-            charging = output is not None and output.value is True
-            if charging is not flow.charging:
-                flow = flow._replace(charging=charging)
-            held = charging or burner.hot or state.sg.state == LOCKED
+            flow = charge(flow, output, t)
+            held = flow.asked is not None or burner.hot or state.sg.state == LOCKED
             flow = flow._replace(temperature=good(view, self.curve.signal), held=held)
             lost = NEVER if burner.lost is None or burner.failed else burner.lost + 60.0
-            due = min(due, lost if lost > t else NEVER)
+            due = min(due, lost if lost > t else NEVER, turn_ends(flow, t))
         output = None if self.pump is None else view.outputs.get(self.pump)
         pump, due_pump = exercise(state.pump, self.exercise, output, now)
         if (burner, pump, flow) != (state.burner, state.pump, state.flow):
@@ -116,7 +114,7 @@ class ModulatingZone(Zone):
                 if spec.enable is not None:
                     wishes.append(Wish(spec.enable, INTERLOCK, False, f"{self.name} max_flow"))
             if spec.enable is not None:
-                wishes.append(Wish(spec.enable, RULE, called or flow.charging, f"{self.name} {flow.cause}"))
+                wishes.append(Wish(spec.enable, RULE, called or flow.asked is not None, f"{self.name} {flow.cause}"))
         return wishes
 
     def _pump_wishes(self, state: ZoneState, called: bool, outdoor: float | None, now: Now) -> list[Wish]:

@@ -228,6 +228,15 @@ def test_hot_water_has_priority_but_before_a_room_near_to_frost():
     assert (rig.value("hp"), rig.value("enable")) == (55, True), "hot water goes on in summer"
 
 
+def test_a_store_that_never_gets_warm_leaves_the_rooms_their_turn():
+    rig = Rig(dataclasses.replace(HALL, week=ALWAYS), out=5.0)
+    rig.charge(True)
+    rig.run(6 * 3600 + 60)
+    assert [(at, value) for at, value in rig.of("pump") if at] == [(7200, True), (14400, False), (21600, True)]
+    assert [value for _, value in rig.of("hp")] == [38.0, 55, 38.0, 55, 38.0]
+    assert rig.value("enable") is True
+
+
 def test_a_cold_flow_is_an_alarm_and_no_lockout():
     rig = Rig(HALL, flow=30.0)
     rig.run(3599)

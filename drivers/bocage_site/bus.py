@@ -390,9 +390,17 @@ class SiteBus:
         """An output that left the file: its wish is not repeated, so it ends by itself."""
 
     async def read(self, points: Sequence[str]) -> Readings:
-        """The last of each that was told; bad where nothing came yet."""
+        """The last of each that was told: stale if that is too long ago, bad where nothing came yet."""
         now = self._clock.now()
-        return [self._last.get(point) or Reading(point, None, now, Quality.BAD) for point in points]
+        return [self._at_present(point, now) for point in points]
+
+    def _at_present(self, point: str, now: Instant) -> Reading:
+        found = self._last.get(point)
+        if found is None:
+            return Reading(point, None, now, Quality.BAD)
+        stale_after = self._stale_after[self._remote[point][1].device]
+        is_old = now.boottime_ns - found.at.boottime_ns > stale_after * 1e9
+        return found._replace(quality=Quality.STALE) if is_old and found.quality is Quality.GOOD else found
 
     # -- what the other site asks of us, and what we tell it ---------------------------------------------------
 

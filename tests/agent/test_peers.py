@@ -105,6 +105,7 @@ def test_the_tank_fills_with_the_well_of_the_other_site(pair, subscriber):
 @pytest.mark.slow
 def test_a_link_that_is_cut_in_a_fill_ends_it_at_the_expiry(pair, subscriber):
     filling(pair)
+    wait_for(lambda: pair.read("station.runs")["value"] is True, what="the other's point")
     pair.links["reservoir"].cut()
     cut = time.monotonic()
     time.sleep(EVERY)
@@ -325,3 +326,49 @@ def test_a_broker_on_the_lan_carries_it_while_the_region_is_cut_off(pair, lan):
     pair.level(FULL)
     wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)
     assert "no progress" not in pair.tank.log.read_text() + pair.station.log.read_text()
+
+
+def test_a_reload_that_ends_it_takes_no_request_for_a_command(pair, subscriber):
+    """The broker keeps the subscription of the session: what still comes by it is let go."""
+    filling(pair)
+    pair.level(FULL)
+    wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)
+    peers = pair.station.document.pop("peers")
+    pair.station.write().bocage("reload", check=0)
+    time.sleep(EVERY + 1)
+    pair.station.kill()
+    pair.station.launch()
+    wait_for(lambda: pair.station._answers() and pair.station.status()["uplink"]["state"] == "connected")
+    time.sleep(EVERY + 1)
+    assert not [one for one in subscriber.on("event") if one["code"].startswith("command")]
+    assert not pair.pump
+    pair.station.document["peers"] = peers
+    pair.station.write().bocage("reload", check=0)
+    said = "it is heard again"
+    wait_for(lambda: [one for one in pair.station.status()["buses"] if one.get("heard")], what=said, seconds=30)
+
+
+def off_by(site, seconds):
+    """Put the site under a wall clock that is off by what the file says (s), now and later."""
+    file = site.folder / "ahead"
+    file.write_text(str(seconds))
+    site.sabotage = f"""
+import pathlib, time
+ahead, machine_ns = pathlib.Path({str(file)!r}), time.time_ns
+time.time_ns = lambda: machine_ns() + int(ahead.read_text()) * 10**9
+"""
+    return file
+
+
+@pytest.mark.slow
+def test_a_wrong_clock_and_a_step_of_the_other_stop_no_fill(pair):
+    off_by(pair.tank, 3 * 86_400)
+    station = off_by(pair.station, 0)
+    filling(pair)
+    assert "not known yet whether it is of now" in pair.station.log.read_text()
+    station.write_text(str(-2 * 86_400))
+    time.sleep(3 * EVERY + 2)
+    assert pair.pump and pair.read("station.runs") == {**pair.read("station.runs"), "value": True, "quality": "good"}
+    assert [on for _, on in pair.slaves["pompage"].writes if on] == [True]
+    pair.level(FULL)
+    wait_for(lambda: not pair.pump, what="the pump to stop", seconds=10)

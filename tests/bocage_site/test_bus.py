@@ -182,6 +182,20 @@ async def test_a_value_that_is_too_old_is_stale_at_once(sides):
     assert haut.last["station.level"].quality is Quality.STALE
 
 
+async def test_what_was_told_long_ago_is_read_as_stale(sides):
+    network, haut, _ = sides
+    await until(lambda: "station.level" in haut.last)
+    (found,) = await haut.bus.read(["station.level"])
+    assert found.quality is Quality.GOOD
+    network.is_up = False
+    haut.clock.at += 16
+    for name in ("station.level", "station.well"):
+        (found,) = await haut.bus.read([name])
+        assert found.quality is Quality.STALE
+    (found,) = await haut.bus.read(["station.other"])
+    assert found.quality is Quality.BAD
+
+
 async def test_what_there_is_not_is_refused_with_the_reason(sides):
     _, haut, pompage = sides
     del pompage.home.values["sump"]

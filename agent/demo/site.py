@@ -84,6 +84,8 @@ lighting:
       switch_on:  {event: civil_dusk}
       switch_off: {event: civil_dawn}
       part_night_off: [{from: "23:00", to: "05:00"}]
+      # In the cut: a button at the bus stop, or `bocage write SITE main-street.on_demand on`.
+      on_demand: {triggers: [io-1.di3], for: 15min, at_most: 6/night, only: part_night_off}
 water:
   points:
     fountain:

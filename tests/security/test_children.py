@@ -1,11 +1,14 @@
 """The processes that we start: whose modules they import, and what they may do."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 
+from agent.lib import ics
+from agent.lib.ics import worker
 from agent.settings import SettingsReader
 from drivers.lora.codecs import javascript
 
@@ -48,3 +51,19 @@ async def test_the_codec_process_has_no_environment_and_the_kernels_limits(hosti
     assert int(limits["Max open files"]) <= 16
     assert (limits["Max file size"], limits["Max processes"], limits["Max core file size"]) == ("0", "0", "0")
     javascript._child().close()
+
+
+def test_the_reader_of_calendars_has_no_secrets_and_the_kernels_limits(hostile, monkeypatch):
+    monkeypatch.setenv("BOCAGE_MQTT_PASSWORD", "secret")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ssl/cert.pem")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    for name in ("icalendar", "recurring_ical_events", "dateutil", "zoneinfo"):
+        (hostile / f"{name}.py").write_text(f"open({str(hostile / 'imported')!r}, 'a').write(__name__)\n")
+    event = b"BEGIN:VEVENT\nDTSTART:20260310T170000Z\nDURATION:PT1H\nEND:VEVENT\n"
+    text = b"BEGIN:VCALENDAR\n" + event + b"END:VCALENDAR\n"
+    request = ics.IcsRequest("Europe/Paris", 1_772_000_000, 1_774_000_000, text)
+    assert ics.read(request) == [(1_773_162_000, 1_773_165_600)]
+    assert ics._environment() == {"SSL_CERT_FILE": "/etc/ssl/cert.pem"}
+    assert worker.LIMITS[resource.RLIMIT_CPU] == 10 and worker.LIMITS[resource.RLIMIT_AS] <= 256 << 20
+    none = (resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)
+    assert [worker.LIMITS[one] for one in none] == [0, 0, 0]

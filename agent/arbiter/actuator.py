@@ -126,6 +126,13 @@ class Actuator:
         """Remove a wish; the next higher number holds, in the end the relinquish default. False if there is none."""
         return self.priority_array.relinquish(priority)
 
+    def release_unruled(self) -> bool:
+        """Hold the relinquish default if the wishes of controls are still awaited. False if they are not."""
+        awaited = self.priority_array.awaits_rules
+        if awaited:
+            self.priority_array.hold_relinquish_default()
+        return awaited
+
     def hold(self, value: Value, cause: str) -> None:
         """Make `value` the relinquish default."""
         self.priority_array[DEFAULT] = Slot(value, cause)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.arbiter.actuator import Actuator
@@ -25,6 +26,8 @@ from agent.model import Command, Outcome, OutcomeState, Point, Readings, Value
 from drivers.api import Facts
 
 __all__ = ["Arbiter"]
+
+log = logging.getLogger("bocage.arbiter")
 
 STOPS = "the agent stops"
 """Why waiting commands end at a stop, and new ones are refused."""
@@ -100,6 +103,16 @@ class Arbiter:
         """Remove the wish of a control: the next higher number holds, in the end the relinquish default."""
         if self._table.by_name[actuator].relinquish(priority):
             self._wake.set()
+
+    def release_unnamed(self, named: Collection[str]) -> None:
+        """Release the outputs that a control held before the start, and that no control of today names.
+
+        They go to their relinquish default. The others wait for the first wish of their controls.
+        """
+        for one in self._table:
+            if one.spec.name not in named and one.release_unruled():
+                log.warning('output released actuator=%s reason="no control moves it any more"', one.spec.name)
+                self._wake.set()
 
     def observe(self, readings: Readings) -> None:
         """Take the readings of outputs and feedbacks. Bad and stale ones tell only that the point was not read."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +74,8 @@ class ControlArbiter(WishTaker, Protocol):
     told: Callable[[], None]
 
     def outputs(self) -> Mapping[str, Output]: ...
+
+    def release_unnamed(self, named: Collection[str]) -> None: ...
 
 
 class _Rule:
@@ -148,6 +150,8 @@ class Engine:
         self._outputs: Mapping[str, Output] = {}
         self._changed: set[str] = set()
         self._moved = True
+        self._is_begun = False
+        """Every control has had its first step."""
         self._wishes = SharedWishes(arbiter)
         self._urgent: list[_Rule] = []
         self._untold: set[_Rule] = set()
@@ -348,6 +352,9 @@ class Engine:
         for rule in self._rules:
             if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
                 self._events += self._step(rule, view, now)
+        if not self._is_begun:
+            self._is_begun = True
+            self._arbiter.release_unnamed(self._wanted | self._wishes.actuators())
         if self._facts:
             facts, self._facts = self._facts, []
             self.observe(facts)

@@ -51,6 +51,10 @@ class SharedWishes:
         """All wishes of a control, the strongest first."""
         return sorted(self._own.get(control, {}).values(), key=lambda wish: wish.priority)
 
+    def actuators(self) -> set[str]:
+        """The actuators that a control has a wish for."""
+        return {actuator for wishes in self._own.values() for actuator, _ in wishes}
+
     def withdraw(self, control: str, actuators: Container[str]) -> None:
         """Forget all wishes of a control; the arbiter hears of those for `actuators`, the ones it has."""
         for key, holders in self._held.items():

@@ -312,3 +312,22 @@ def test_a_command_on_a_slow_wire_ends_once_though_a_reload_comes(site, slave, s
     subscriber.send("c2", point="lamp", value="off", ttl_ms=60_000)
     wait_for(lambda: subscriber.states("c2")[-1:] == ["verified"], what="the next one")
     assert subscriber.states("c1") == ["accepted", "failed"]
+
+
+@pytest.mark.parametrize("how", ["reload", "kill"])
+def test_a_pump_whose_tank_left_the_file_goes_to_its_safe_state(site, slave, wait_for, how):
+    """The level is 50 %, so it fills. Without a control, nothing would ever stop it."""
+    site.document["actuators"]["pump"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
+    site.document["water"] = {"tanks": {"reservoir": {"level": "tank", "pump": "pump", "start": "60 %"}}}
+    site.start()
+    wait_for(lambda: slave.coils[1], what="the pump's start")
+    wait_for(lambda: "filling" in site.facts() or '"ruled":true' in site.facts(), what="the pump on record")
+    del site.document["water"]
+    if how == "kill":
+        site.kill()
+        site.start()
+    else:
+        site.write().bocage("reload", check=0)
+    wait_for(lambda: not slave.coils[1], what="the pump's stop")
+    line = next(one for one in site.status()["actuators"] if one["name"] == "pump")
+    assert line["priority"] == 16

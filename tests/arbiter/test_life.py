@@ -905,6 +905,47 @@ def test_max_on_counts_on_over_a_start_that_could_not_read(virtual):
     virtual(test, ActuatorSpec("km1", RELAY, max_on=3600))
 
 
+@pytest.mark.parametrize(("safe", "boot"), [("off", "off"), ("hold", "recompute")])
+def test_an_output_that_no_control_moves_any_more_is_released(virtual, safe, boot):
+    """Its service left the site file while it was on: without a control, a pump must not run on for ever."""
+
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "on", "filling")
+        await asyncio.sleep(10)
+        await site.poll()
+        await site.kill()
+        await site.up()
+        site.arbiter.release_unnamed({"km1"})
+        await asyncio.sleep(100)
+        assert edges(site) == [True], "its control has not entered its wish yet"
+        site.arbiter.release_unnamed({"km2"})
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False] and site.line("km1")["priority"] == 16
+        site.arbiter.wish("km1", 15, "on", "filling")
+        await asyncio.sleep(1)
+        assert edges(site) == [True, False, True]
+
+    virtual(test, ActuatorSpec("km1", RELAY, safe_state=safe, boot_state=boot))
+
+
+def test_a_command_holds_an_output_that_no_control_moves_any_more_until_its_end(virtual):
+    async def test(site):
+        await site.up()
+        site.arbiter.wish("km1", 15, "off", "full enough")
+        await asyncio.sleep(10)
+        await site.send("km1", "on", hold_ms=600_000)
+        await site.kill()
+        await site.up()
+        site.arbiter.release_unnamed(())
+        await asyncio.sleep(500)
+        assert edges(site)[-1] is True and site.line("km1")["priority"] == 8
+        await asyncio.sleep(200)
+        assert edges(site)[-1] is False and site.line("km1")["priority"] == 16
+
+    virtual(test, ActuatorSpec("km1", RELAY, safe_state="off", boot_state="off"))
+
+
 async def unread(site, seconds):
     """It is polled every ten seconds, and its module does not answer: what is written does not come either."""
     site.plant.dead.add("io-1")

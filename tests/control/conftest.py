@@ -23,6 +23,7 @@ class FakeArbiter:
         self.now = {name: Output(False, 16, "", float("-inf"), None) for name in actuators}
         self.wishes: dict[tuple[str, int], tuple[Any, str]] = {}
         self.asked = 0
+        self.named: set[str] | None = None
 
     def wish(self, actuator: str, priority: int, value: Any, cause: str) -> None:
         assert actuator in self.now
@@ -32,6 +33,9 @@ class FakeArbiter:
     def relinquish(self, actuator: str, priority: int) -> None:
         assert actuator in self.now
         self.wishes.pop((actuator, priority), None)
+
+    def release_unnamed(self, named: Any) -> None:
+        self.named = set(named)
 
     def outputs(self) -> dict[str, Output]:
         return dict(self.now)

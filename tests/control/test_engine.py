@@ -374,6 +374,23 @@ async def test_a_figure_that_is_not_known_any_more_is_told_as_bad(house, thermos
     assert [(one.value, str(one.quality)) for one in told] == [(12.5, "good"), (None, "bad")]
 
 
+async def test_the_arbiter_hears_once_which_outputs_controls_name(house, thermostat):
+    """After the first step of each: those that it looks at, and those that it wishes for."""
+
+    class Wishes(type(thermostat())):
+        inputs = frozenset({"temp"})
+
+    engine = house.engine(thermostat("room", actuator="valve"), Wishes("other"))
+    assert house.arbiter.named is None
+    engine.observe(house.reading("temp", 10.0))
+    await engine.look()
+    assert house.arbiter.named >= {"valve", "burner"} and "lamp" not in house.arbiter.named
+    house.arbiter.named = None
+    house.clock.at += 100
+    await engine.look()
+    assert house.arbiter.named is None
+
+
 async def test_a_control_looks_at_what_another_says(house, thermostat):
     """The one that is looked at fails: what it said is not known any more, until it goes on."""
 

@@ -56,7 +56,9 @@ def test_a_day_passes_in_two_minutes_and_a_bit():
 
 def test_controls_see_one_time():
     clock, control = FollowedClock(epoch=NOON.timestamp() - 1000), Control()
-    door = SimpleNamespace(outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)})
+    door = SimpleNamespace(
+        outputs=lambda: {"well": Output(True, 15, "", 1001.0, None)}, release_unnamed=lambda _named: None
+    )
     memory = SimpleNamespace(get=lambda key: None, put=lambda *_: None)
     engine = Engine([control], "Europe/Paris", door, None, memory, clock, pace=Pace(600, 1000))
     clock.at += 2

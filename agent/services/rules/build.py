@@ -13,15 +13,21 @@ from agent.site.build.conditions import condition, sources
 from agent.site.build.counters import profile_point
 from agent.site.models.site import Site
 
-__all__ = ["controls"]
+__all__ = ["controls", "moved_by_services"]
 
 _TOP = 100.0
 
 
 def controls(site: Site, rules: Mapping[str, RuleConfig]) -> list[Control[Any]]:
     """Every rule and every interlock."""
-    served = set(_words([section.model_dump() for service, section in site.services() if not service.is_named]))
+    served = moved_by_services(site)
     return [_rule(site, name, rule, served) for name, rule in rules.items()]
+
+
+def moved_by_services(site: Site) -> set[str]:
+    """The actuators that a service's section names: it moves them."""
+    sections = [section.model_dump() for service, section in site.services() if not service.is_named]
+    return set(_words(sections)) & site.actuators.keys()
 
 
 def _rule(site: Site, name: str, rule: RuleConfig, served: set[str]) -> Rule:
@@ -53,7 +59,7 @@ def _value(site: Site, name: str, level: str | float) -> Value:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Every text in the sections of the services: an actuator that they move is among them."""
+    """Every text in the sections of the services."""
     if isinstance(value, str):
         yield value
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 from agent.control.api import NEVER, Input, Now, View
@@ -20,7 +21,7 @@ from agent.model import Quality, Value
 
 __all__ = [
     "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "InCalendar", "Is", "Lasting", "Memory", "Moves",
-    "Operand", "Still", "Times", "Verdict", "began", "dumped", "loaded", "paused", "shifted",
+    "Operand", "Still", "Times", "Verdict", "began", "dumped", "fingerprint", "loaded", "paused", "shifted",
 ]  # fmt: skip
 
 ON = "on"
@@ -420,6 +421,11 @@ def shifted(memory: Memory, by: BootShift) -> Memory:
     marks = memory.marks if memory.on or not any(by.is_another(at) for at, _ in memory.marks) else ()
     parts = tuple(shifted(part, by) for part in memory.parts)
     return memory._replace(since=by.optional(memory.since), spell=memory.spell.shifted(by), marks=marks, parts=parts)
+
+
+def fingerprint(condition: Condition) -> str:
+    """Apart for each condition: what was remembered of another one is of no use."""
+    return blake2b(repr(condition).encode(), digest_size=8).hexdigest()
 
 
 def dumped(memory: Memory, condition: Condition) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
-from hashlib import blake2b
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import Now, Step, View, updated
 from agent.control.boot_time import BootShift, boot_anchor
-from agent.control.conditions import Condition, Memory, Operand, began, dumped, loaded, shifted
+from agent.control.conditions import Condition, Memory, Operand, began, dumped, fingerprint, loaded, shifted
 from agent.model import Quality, Severity, Value
 
 __all__ = ["ALARM", "FAULT", "AlarmState", "PointAlarm"]
@@ -55,7 +54,7 @@ class PointAlarm:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", self.condition.inputs.union(self.points))
-        object.__setattr__(self, "key", blake2b(repr(self.condition).encode(), digest_size=8).hexdigest())
+        object.__setattr__(self, "key", fingerprint(self.condition))
 
     @property
     def name(self) -> str:

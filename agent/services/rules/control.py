@@ -9,7 +9,7 @@ from typing import Any
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, updated
 from agent.control.boot_time import BootShift, boot_anchor
-from agent.control.conditions import Condition, Memory, dumped, loaded, shifted
+from agent.control.conditions import Condition, Memory, dumped, fingerprint, loaded, shifted
 from agent.model import Quality, Severity, Value
 
 __all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
@@ -66,7 +66,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", self.condition.inputs)
-        object.__setattr__(self, "key", repr(self.condition))
+        object.__setattr__(self, "key", fingerprint(self.condition))
 
     @property
     def name(self) -> str:

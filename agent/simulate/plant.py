@@ -10,7 +10,7 @@ from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.settings import Settings
-from agent.simulate.inputs import Counter, Polled, Source, Steps, Warm, source
+from agent.simulate.inputs import GRID, RAPID, Counter, Polled, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
 
@@ -52,11 +52,11 @@ class Plant:
         self._sources = self._make_sources(settings, scenario)
         self._polled = {name: one for name, one in self._sources.items() if isinstance(one, Polled) and one.every}
         self._polled_at: dict[str, float] = {}
-        self._stepping = [
-            one
+        self._stepping = {
+            name: one
             for name, one in self._sources.items()
             if name in self._polled or isinstance(_real(one), Steps | Counter)
-        ]
+        }
         self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in settings.actuators if one.feedback and one.feedback not in self._sources
@@ -141,8 +141,9 @@ class Plant:
             self._all_at = now + REFRESH
             self._shown.clear()
             return self.readings(self._sources)
+        on_grid = now % GRID < RAPID or now % GRID > GRID - RAPID
         shown, at, news = self._shown, self._clock.now(), []
-        for name, one in self._sources.items():
+        for name, one in (self._sources if on_grid else self._stepping).items():  # a pulse moves no temperature
             polled = name in self._polled
             if polled and not self._speaks(name):
                 continue
@@ -163,7 +164,7 @@ class Plant:
 
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
-        return min([one.next(now) for one in self._stepping], default=float("inf"))
+        return min([one.next(now) for one in self._stepping.values()], default=float("inf"))
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""

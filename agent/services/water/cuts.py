@@ -8,10 +8,10 @@ was silent for too long makes the cut lost: what follows from it is not known, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.control.api import View, good
+from agent.control.api import View, fields, good
 from agent.control.boot_time import BootShift
 from agent.lib.counter import CounterTrail, Dial, follow
 
@@ -173,7 +173,7 @@ class Cut:
         return replace(self, at=self.at + by.seconds)
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        return fields(self)
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Cut:

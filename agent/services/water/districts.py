@@ -7,13 +7,13 @@ the nights before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date
 from statistics import median
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, updated
+from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, fields, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.model import Kind, Point, Severity, Value
@@ -140,7 +140,7 @@ class District:
     def dump(self, state: DistrictState) -> dict[str, Any]:
         meters, stored = state.kept or (state.meters, state.stored)
         return {
-            "parts": self._parts, "meters": [meter.dump() for meter in meters], "stored": asdict(stored),
+            "parts": self._parts, "meters": [meter.dump() for meter in meters], "stored": fields(stored),
             "cuts": [cut.dump() for cut in state.cuts],
             "midnight": _dumped(state.midnight), "balance": _dumped(state.balance), "dusk": _dumped(state.dusk),
             "flow": state.flow, "nights": list(state.nights), "leak": state.leak, "lost": state.lost,
@@ -362,7 +362,7 @@ def _is_old(kept: Sequence[MeterTotal], meters: Sequence[MeterTotal]) -> bool:
 
 
 def _dumped(one: Amounts | DayBalance | None) -> dict[str, Any] | None:
-    return None if one is None else asdict(one)
+    return None if one is None else fields(one)
 
 
 def _cubic(litres: float | None) -> float | None:

@@ -11,11 +11,11 @@ may be below 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from agent.control.api import NEVER, Now, View, good, updated
+from agent.control.api import NEVER, Now, View, fields, good, updated
 from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY, Calendar
 
@@ -86,7 +86,7 @@ class OverflowState:
         return self.last if self.begin is None else (self.begin, self.seen)
 
     def dump(self) -> dict[str, Any]:
-        kept = asdict(self) | {"last": self.last and list(self.last), "recent": [list(one) for one in self.recent]}
+        kept = fields(self) | {"last": self.last and list(self.last), "recent": [list(one) for one in self.recent]}
         del kept["is_on"], kept["until"]
         return kept
 

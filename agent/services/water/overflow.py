@@ -61,6 +61,9 @@ class OverflowState:
     litres: float = 0.0
     """Its volume so far, and how long (s) its flow was not known."""
     unmeasured: float = 0.0
+    seen_litres: float = 0.0
+    """Both up to `seen`: what flows after the last moment of an overflow is none of it."""
+    seen_unmeasured: float = 0.0
     flow: float | None = None
     """The last flow (litres a second) or count (litres), and when that was."""
     flow_at: float = 0.0
@@ -146,11 +149,13 @@ def _see_contact(
         if state.begin is None:
             began = read_at if state.is_on is not None else at
             state = replace(state, begin=began, seen=began, unseen=0.0, litres=0.0, unmeasured=0.0, flow=None)
-            state = replace(state, flow_at=began)
-        state = updated(_goes_on(state, at), is_on=True)
-        return _measured(spec.flow, state, view, at), None, (at // GRID + 1) * GRID
+            state = replace(state, seen_litres=0.0, seen_unmeasured=0.0, flow_at=began)
+        before = state.seen
+        state = _measured(spec.flow, updated(_goes_on(state, at), is_on=True), view, at)
+        return (state if state.seen == before else _settled(spec.flow, state)), None, (at // GRID + 1) * GRID
     if state.begin is not None and state.is_on:
         state = replace(state, seen=max(state.seen, read_at))
+        state = _settled(spec.flow, _measured(spec.flow, state, view, max(read_at, state.flow_at)))
     state = updated(state, is_on=False)
     if state.begin is None:
         return state, None, NEVER
@@ -158,7 +163,9 @@ def _see_contact(
     state = _measured(spec.flow, state, view, at)
     if at < state.seen + spec.gap:
         return state, None, state.seen + spec.gap
-    return _ended(state, over, at), over, NEVER
+    if spec.flow is not None and spec.flow.counts:  # read late, it is of this overflow all the same
+        state = replace(state, seen_litres=state.litres)
+    return _ended(state, over), over, NEVER
 
 
 def _goes_on(state: OverflowState, at: float) -> OverflowState:
@@ -186,15 +193,27 @@ def _measured(flow: OverflowFlow | None, state: OverflowState, view: View, at: f
     return replace(state, flow=now, flow_at=at, litres=state.litres + more)
 
 
-def _ended(state: OverflowState, over: tuple[float, float], at: float) -> OverflowState:
+def _settled(flow: OverflowFlow | None, state: OverflowState) -> OverflowState:
+    """Note the volume up to `seen`, at which the contact was on."""
+    if flow is None:
+        return state
+    past = max(0.0, state.seen - state.flow_at)
+    litres, unmeasured = state.litres, state.unmeasured
+    if state.flow is None:
+        unmeasured += past
+    elif not flow.counts:
+        litres += state.flow * past
+    return replace(state, seen_litres=litres, seen_unmeasured=unmeasured)
+
+
+def _ended(state: OverflowState, over: tuple[float, float]) -> OverflowState:
     recent = (*state.recent, over)
     if len(recent) > MOST:
         (one, until), (begin, end), *others = recent
         recent = ((one, until + end - begin), *others)
-    unmeasured = state.unmeasured + (at - state.flow_at if state.flow is None else 0.0)
     return replace(
-        state, begin=None, last=over, last_litres=state.litres, recent=recent, count=state.count + 1,
-        total=state.total + state.litres, unmeasured=unmeasured,
+        state, begin=None, last=over, last_litres=state.seen_litres, recent=recent, count=state.count + 1,
+        total=state.total + state.seen_litres, unmeasured=state.seen_unmeasured,
     )  # fmt: skip
 
 

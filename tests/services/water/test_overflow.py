@@ -223,6 +223,34 @@ def test_a_flow_that_is_lost_is_said() -> None:
     assert (log(one)[0]["m3"], log(one)[0]["unmeasured_s"]) == (8.0, 200.0)
 
 
+@pytest.mark.parametrize("end", ["off", "off, and on again", "lost", "power cut", "kill"])
+def test_what_flows_after_the_end_of_an_overflow_is_none_of_it(end) -> None:
+    """The meter measures a channel that never runs dry: 36 m3/h, half an hour of it is the overflow."""
+    one = bench(FLOW)
+    one.set("weir", 36.0)
+    spill(one, 1800, 3600) if end.startswith("off") else one.until(1800)
+    if not end.startswith("off"):
+        one.set("spill", True)
+        one.until(3600)
+    if end == "off, and on again":  # a pause that is shorter than the gap belongs to it
+        spill(one, 3700, 3800)
+    if end == "lost":
+        one.set("spill", True, Quality.BAD)
+        one.until(3600 + 10 * H)
+        one.set("spill", False)
+    if end == "power cut":
+        one.points["spill"] = one.points["spill"]._replace(value=False)  # what is read first afterwards
+        one.reboot(10 * H)
+    if end == "kill":
+        one.restart()
+        one.set("spill", False)
+    one.until(one.t + H)
+    lasted = 2000 if end == "off, and on again" else 1800
+    assert log(one)[0]["seconds"] == pytest.approx(lasted, abs=60)
+    assert log(one)[0]["m3"] == pytest.approx(float(log(one)[0]["seconds"]) / 100, abs=0.01)
+    assert told(one)["overflow_total"] == log(one)[0]["m3"] and "unmeasured_s" not in log(one)[0]
+
+
 def test_the_volume_of_a_counter_counts_on_while_it_is_not_heard() -> None:
     one = bench(COUNTER)
     one.set("weir", 100.0)

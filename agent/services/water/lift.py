@@ -327,7 +327,8 @@ class LiftStation:
         level = good(view, spec.level)
         if well.high:
             found["high_level"] = {"level": level} if well.has_level(level) else {"signal": spec.high_float}
-        if spec.level is not None and well.known and not well.has_level(level):
+        lost_before = not well.known and "level_fault" in state.raised  # after a start, until the first level
+        if spec.level is not None and (lost_before or (well.known and not well.has_level(level))):
             found["level_fault"] = {"reason": "it stands still"} if well.frozen and level is not None else None
         if well.stuck or now >= self._confirmed(state, view):
             found["sensor_stuck"] = {"signal": spec.high_float, "level": level}

@@ -127,6 +127,20 @@ def test_a_level_that_is_lost_leaves_it_to_the_float() -> None:
     assert [kind for _, kind in rig.of("level_fault")] == ["alarm", "cleared"]
 
 
+def test_a_lost_level_is_told_once_over_restarts_at_which_nothing_was_read_yet() -> None:
+    rig = Rig()
+    rig.lost = {"level"}
+    rig.until(H)
+    assert [kind for _, kind in rig.of("level_fault")] == ["alarm"]
+    for _ in range(2):
+        rig.restart(heard=False)
+        rig.until(rig.t + 600)
+        assert [kind for _, kind in rig.of("level_fault")] == ["alarm"]
+    rig.lost = set()
+    rig.until(rig.t + 600)
+    assert [kind for _, kind in rig.of("level_fault")] == ["alarm", "cleared"]
+
+
 def runs_of(rig: Rig, since: float = 0.0) -> list[float]:
     """The times from each start of any pump to the next stop of all."""
     found, going, began = [], set(), None

@@ -60,3 +60,27 @@ def test_a_wrong_rule_is_told_at_its_place(said: Callable[[str], list[str]], bef
 def test_a_right_one_passes(said, before, after):
     assert SITE.count(before) == 1
     assert said(SITE.replace(before, after)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "messages"),
+    [
+        ("rules:", "alarms: {hatch-open: {point: air-temp, below: 0}}\nrules:", [
+            '23:3: error: "hatch-open" is already a name in alarms (line 20): both tell alarms under it']),
+        ("hatch-open:", "reservoir:", [
+            '22:3: error: "reservoir" is already the name of a part of a service, which tells alarms under it; '
+            "take another name"]),
+        (IF, "{point: well, is: on}", ["21:31: error: well is an actuator; write actuator: well"]),
+    ],
+)  # fmt: skip
+def test_names_that_two_parts_would_share(said, before, after, messages):
+    assert SITE.count(before) == 1
+    assert said(SITE.replace(before, after)) == messages
+
+
+def test_the_points_of_a_pump_are_points(said):
+    pumps = SITE.replace("pump: well}", "pumps: [well]}")
+    assert pumps != SITE and said(pumps) == []
+    assert said(pumps.replace(IF, "{point: well.run_hours, above: 5000}")) == []
+    found = said(pumps.replace(IF, "{point: well.run_hour, above: 5000}"))
+    assert found == ['21:31: error: well has no point "run_hour"; did you mean "run_hours"?']

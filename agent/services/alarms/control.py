@@ -58,7 +58,7 @@ class PointAlarm:
 
     @property
     def name(self) -> str:
-        """Apart from the names of other controls: an alarm may be called like the zone that it is about."""
+        """Apart from the names of other controls, by which their states are kept."""
         return f"alarms.{self.subject}"
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from agent.services.alarms.build import info_name, is_co2
 from agent.services.alarms.config import AlarmConfig
-from agent.site.checks.conditions import check_condition
+from agent.site.checks.conditions import check_condition, check_subject
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
@@ -22,6 +22,7 @@ _WORDS = ("value", "unit", "limit", "name")
 def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
     for name, alarm in alarms.items():
         keys: Keys = ("alarms", name)
+        check_subject(at, "alarms", name)
         co2 = is_co2(at.site, name, alarm)
         check_condition(at, keys, alarm, comparison=not co2)
         if co2 and info_name(name) in at.names("alarms"):

@@ -70,7 +70,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """Apart from the names of other controls: a rule may be called like the actuator that it moves."""
+        """Apart from the names of other controls, by which their states are kept."""
         return f"rules.{self.subject}"
 
     # -- state -------------------------------------------------------------------------------------------------

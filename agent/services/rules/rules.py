@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.services.rules.config import RuleConfig
-from agent.site.checks.conditions import check_condition, moved_by
+from agent.site.checks.conditions import check_condition, check_subject, moved_by
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.values import number
@@ -16,6 +16,7 @@ __all__ = ["check"]
 def check(at: Checked, rules: Mapping[str, RuleConfig]) -> None:
     for name, rule in rules.items():
         keys: Keys = ("rules", name)
+        check_subject(at, "rules", name)
         check_condition(at, (*keys, "if"), rule.if_)
         _check_effect(at, keys, rule)
     _check_rivals(at, rules)

@@ -14,7 +14,7 @@ from agent.site.language.units import canonical, factor
 from agent.site.language.values import number
 from agent.site.models.conditions import COMPARISONS, MODES, SUBJECTS, Amount, ConditionConfig
 
-__all__ = ["check_condition", "looked_at", "moved_by"]
+__all__ = ["check_condition", "check_subject", "looked_at", "moved_by"]
 
 _COMPARED = ("point", "actuator")
 _ALONE = (*COMPARISONS, "hysteresis", "within")
@@ -42,6 +42,18 @@ def check_condition(at: Checked, keys: Keys, one: ConditionConfig, comparison: b
             check_condition(at, (*keys, key, index), inner)
         if getattr(one, key) == ():
             at.error((*keys, key), f'"{key}" is empty; write the conditions in it', at_key=True)
+
+
+def check_subject(at: Checked, section: str, name: str) -> None:
+    """Alarms under one code and one name would end each other: the name is not that of another control."""
+    others = [other.name for other, _ in at.site.services() if other.is_named and other.name < section]
+    clash = next((other for other in others if name in at.names(other)), None)
+    if clash is not None:
+        text = f'"{name}" is already a name in {clash} (line {at.line(clash, name)}): both tell alarms under it'
+        at.error((section, name), text, at_key=True)
+    elif name in at.owners:
+        text = f'"{name}" is already the name of a part of a service, which tells alarms under it; take another name'
+        at.error((section, name), text, at_key=True)
 
 
 def looked_at(one: ConditionConfig) -> Iterator[tuple[str, str]]:
@@ -112,7 +124,7 @@ def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -
 
 
 def _unit(at: Checked, reference: str) -> str:
-    if reference.partition(".")[0] in at.owners:
+    if "." in reference and at.has_points(reference.partition(".")[0]):
         own = (at.own_points or {}).get(reference)
         return "" if own is None else own.unit
     if "." not in reference:
@@ -131,8 +143,10 @@ def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
     if one.point is None:
         return
     place, (owner, _, short) = (*keys, "point"), one.point.partition(".")
-    if short and owner in at.owners:
+    if short and at.has_points(owner):
         _check_own(at, keys, one, owner, short)
+    elif one.point in at.names("actuators") - at.names("signals"):
+        at.error(place, f"{one.point} is an actuator; write actuator: {one.point}")
     elif isinstance(one.is_, str):
         found = at.point(place, one.point) if short else at.known(place, "signal", one.point, at.names("signals"))
         if found:

@@ -230,6 +230,13 @@ class Checked:
         entries = (entry for group in groups if isinstance(group, dict) for entry in group.items())
         return {name for name, one in entries if isinstance(one, dict)}
 
+    def has_points(self, owner: str) -> bool:
+        """Whether a name that is no device's has points all the same: a circuit, a tank, one of its pumps …"""
+        if owner in self.owners:
+            return True
+        known = () if owner in self.names("devices") else (self.own_points or ())
+        return any(name.startswith(f"{owner}.") for name in known)
+
     @cached_property
     def own_points(self) -> Mapping[str, Point] | None:
         """The points of circuits, water points, zones …, by id; None where a service cannot be translated."""

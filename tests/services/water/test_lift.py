@@ -130,14 +130,14 @@ def test_a_level_that_is_lost_leaves_it_to_the_float() -> None:
 def test_a_lost_level_is_told_once_over_restarts_at_which_nothing_was_read_yet() -> None:
     rig = Rig()
     rig.lost = {"level"}
-    rig.until(H)
+    rig.run(600)
     assert [kind for _, kind in rig.of("level_fault")] == ["alarm"]
     for _ in range(2):
         rig.restart(heard=False)
-        rig.until(rig.t + 600)
+        rig.run(600)
         assert [kind for _, kind in rig.of("level_fault")] == ["alarm"]
     rig.lost = set()
-    rig.until(rig.t + 600)
+    rig.run(600)
     assert [kind for _, kind in rig.of("level_fault")] == ["alarm", "cleared"]
 
 

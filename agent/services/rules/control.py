@@ -30,6 +30,8 @@ class RuleState:
     memory: Memory = field(default_factory=Memory)
     active: bool = False
     """The condition holds, or is taken to hold while it is unknown."""
+    known: bool = False
+    """The condition, as it is today, was known once."""
     since: float | None = None
     """Since when it is active."""
     spent: bool = False
@@ -81,8 +83,8 @@ class Rule:
     def dump(self, state: RuleState) -> dict[str, Any]:
         return {
             "of": self.key, "memory": dumped(state.memory, self.condition), "active": state.active,
-            "since": state.since, "spent": state.spent, "bad": state.bad, "raised": sorted(state.raised),
-            "anchor": state.anchor,
+            "known": state.known, "since": state.since, "spent": state.spent, "bad": state.bad,
+            "raised": sorted(state.raised), "anchor": state.anchor,
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> RuleState:
@@ -91,13 +93,14 @@ class Rule:
         if kept["of"] != self.key:
             return RuleState(self.condition.initial, raised=raised, anchor=kept["anchor"], restored=True)
         return RuleState(
-            loaded(kept["memory"], self.condition), kept["active"], kept["since"], kept["spent"], kept["bad"],
+            loaded(kept["memory"], self.condition), kept["active"], kept["known"], kept["since"], kept["spent"],
+            kept["bad"],
             raised=raised, anchor=kept["anchor"], restored=True,
         )  # fmt: skip
 
     def mark(self, state: RuleState) -> object:
         """Whether it is active, and spent: a crash must not give it its `max_on` again."""
-        return state.active, state.spent
+        return state.active, state.known, state.spent
 
     # -- step --------------------------------------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class Rule:
         over = self.max_on is not None and since is not None and t >= since + self.max_on
         spent = holds is not False and (state.spent or over)
         state = updated(
-            state, memory=memory, active=active, since=since, spent=spent,
+            state, memory=memory, active=active, known=state.known or holds is not None, since=since, spent=spent,
             bad=None if not bad else t if state.bad is None else state.bad,
         )  # fmt: skip
         standing, due = self._standing(state, bad, t, due)
@@ -130,6 +133,8 @@ class Rule:
     def _is_active(self, state: RuleState, view: View, holds: bool | None, now: float) -> bool:
         if holds is not None:
             return holds
+        if self.locks and not state.known and self.on_stale == "keep":
+            return True  # a contact that was never read is not closed
         awaited = now < (state.started or 0.0) + AWAITED and any(name not in view.points for name in self.points)
         if self.on_stale == "keep" or awaited:
             return state.active

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from agent.control.conditions import AllOf, Compare, Is, Lasting, Operand
+from agent.control.conditions import AllOf, AnyOf, Compare, Is, Lasting, Operand
 from agent.model import Quality
 from agent.services.rules.control import AWAITED, PATIENCE, Rule
 from tests.services.water.bench import Bench
@@ -157,3 +157,32 @@ def test_kills_change_nothing(steps, on_stale):
         if killed:
             hit.restart()
     assert hit.edges == calm.edges and hit.events == calm.events
+
+
+@pytest.mark.parametrize(("on_stale", "locked"), [("keep", True), ("lock", True), ("release", False)])
+@pytest.mark.parametrize("read", [True, False])
+def test_an_interlock_whose_contact_was_never_known_locks(on_stale, locked, read):
+    """It is new, or has another name or condition, and its contact cannot be read: it must not take it for closed."""
+    house = Bench(replace(HATCH, on_stale=on_stale), "2026-01-15T12:00:00", {"well": True})
+    if read:
+        house.set("hatch", None, Quality.BAD)
+    house.until(4000)
+    assert house.value("well") is not locked
+    assert [kind for _, kind in house.of("interlock")] == (["alarm"] if locked else [])
+    house.set("hatch", False)
+    house.set("hatch", None, Quality.BAD)
+    house.restart(heard=False)
+    house.until(house.t + 4000)
+    assert house.value("well") is (on_stale != "lock"), "it was known, and closed"
+
+
+def test_an_interlock_with_another_condition_does_not_take_an_unread_contact_for_closed():
+    house = bench(HATCH)
+    house.set("hatch", True)
+    house.set("hatch", None, Quality.BAD)
+    wider = replace(HATCH, condition=AnyOf((HATCH.condition, Is(Operand("key"), True))), points=("hatch", "key"))
+    house.state, house.control = wider.load(HATCH.dump(house.state)), wider
+    house.set("key", False)
+    assert house.value("well") is False and house.of("interlock") == [(0, "alarm")]
+    house.set("hatch", False)
+    assert house.value("well") is True

@@ -84,3 +84,16 @@ def test_the_points_of_a_pump_are_points(said):
     assert said(pumps.replace(IF, "{point: well.run_hours, above: 5000}")) == []
     found = said(pumps.replace(IF, "{point: well.run_hour, above: 5000}"))
     assert found == ['21:31: error: well has no point "run_hour"; did you mean "run_hours"?']
+
+
+@pytest.mark.parametrize(
+    ("limit", "said_of_it"),
+    [
+        ("above: 100", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is never above 100"]),
+        ("above: 99", []),
+        ("below: 0", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is never below 0"]),
+        ("below: 1", []),
+    ],
+)  # fmt: skip
+def test_a_limit_that_the_sensor_cannot_show(said, limit, said_of_it):
+    assert said(SITE.replace(IF, f"{{point: tank-level, {limit}}}")) == said_of_it

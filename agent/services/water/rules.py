@@ -364,6 +364,12 @@ def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, 
             at.error((*keys, key), f"{key} is in {limit.unit}, and {level} {own}; write a number in its own unit")
         else:
             limits[key] = found
+    scale = at.scale(level)
+    for key, limit in limits.items():
+        if scale is not None and not scale[0] <= limit <= scale[1]:
+            shows = f"{level} shows {number(scale[0])} to {number(scale[1])} {unit}".strip()
+            line = at.line("signals", level)
+            at.error((*keys, key), f"{key} {getattr(station, key)} is never reached: {shows} (line {line})")
     for low, high in pairwise(key for key in ("stop", "start", "high") if key in limits):
         if limits[low] >= limits[high]:
             text = f"{low} {getattr(station, low)} is not below {high} {getattr(station, high)}"

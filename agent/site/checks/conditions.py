@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from agent.lib.suggestion import did_you_mean, suggested
 from agent.model import Kind
+from agent.site.build.conditions import amount as amount_in
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
@@ -107,6 +108,22 @@ def _check_compared(at: Checked, keys: Keys, one: ConditionConfig, comparison: b
         amount = getattr(one, key)
         if amount is not None:
             _check_unit(at, (*keys, key), one, amount)
+    _check_scale(at, keys, one)
+
+
+def _check_scale(at: Checked, keys: Keys, one: ConditionConfig) -> None:
+    """A limit that the sensor cannot reach is never passed."""
+    scale = None if one.point is None else at.scale(one.point)
+    if scale is None or one.point is None:
+        return
+    lowest, highest = scale
+    for key, limit in (("above", one.above), ("below", one.below)):
+        unit, own = "" if limit is None else canonical(limit.unit), canonical(_unit(at, one.point))
+        is_odd = unit not in ("", own) and factor(unit, own) is None  # which is told
+        value = None if limit is None or is_odd else amount_in(at.site, one, limit)
+        if value is not None and (value >= highest if key == "above" else value <= lowest):
+            shows = f"{one.point} shows {number(lowest)} to {number(highest)} (line {at.line('signals', one.point)})"
+            at.warn((*keys, key), f"{shows}: it is never {key} {number(value)}")
 
 
 def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -> None:

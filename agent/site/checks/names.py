@@ -255,6 +255,13 @@ class Checked:
         device, _, point = signal.from_.partition(".")
         return signal.unit or self.profile_unit(device, point)
 
+    def scale(self, reference: str) -> tuple[float, float] | None:
+        """The lowest and the highest value that a 4-20mA signal can show, in its unit; None for another reference."""
+        signal = self.site.signals.get(reference)
+        if signal is None or signal.signal is None or not isinstance(signal.scale, tuple):
+            return None
+        return min(signal.scale), max(signal.scale)
+
     def profile_unit(self, device: str, point: str) -> str:
         """The unit of a device's point by its profile. Empty: there is no such point, or it has none."""
         found = self.site.devices.get(device)

@@ -57,6 +57,8 @@ water:
 CHANGES = [
     ("start: 0.8 m", "start: 0.3 m", ["stop 30 is not below start 0.3 m: it pumps down"]),
     ("high: 1200 mm", "high: 800 mm", ["start 0.8 m is not below high 800 mm"]),
+    ("high: 1200 mm", "high: 5 m", ["high 5 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
+    ("stop: 30", "stop: -1 m", ["stop -1 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
     ("high: 1200 mm", "high: 90 %", ["high is in %, and wet-well is in cm; write a number in its own unit"]),
     ("high: 1200 mm", "high: 120 inch", ['"120 inch" is no level; write 80 cm, 0.8 m or 60 %']),
     ("      start: 0.8 m\n", "", ['"start" is missing in relevage-1: it has a "level"']),

@@ -183,6 +183,8 @@ class Checked:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
         self._check_words(keys, found, contact)
         unit = self.unit(found)
+        if contact and (unit or self.scale(text) is not None):
+            self.error(keys, f"{text} is measured{f' in {unit}' if unit else ''}; what is wanted here is on or off")
         if wanted is not None and is_known(unit) and canonical(unit) != wanted:
             self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found

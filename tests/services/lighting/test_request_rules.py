@@ -74,6 +74,7 @@ def test_it_is_clean(said: Callable[[str], list[str]], text: str) -> None:
     [
         ("{for: 15min, triggers: [buton]}", 'unknown signal "buton"; did you mean "button"?'),
         ("{for: 15min, triggers: [io-1.di9]}", 'io-1 has no point "di9" (profile relay8_di8)'),
+        ("{for: 15min, triggers: [warmth]}", "warmth is measured in degC; what is wanted here is on or off"),
         ("{for: 15min, triggers: [button, button]}", "button is in the list already; write it once"),
         ("{for: 15min, triggers: [io-1.relay1]}",
          "io-1.relay1 shows the output of km1, and would ask for itself; name a button, a motion sensor or a contact"),

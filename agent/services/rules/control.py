@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, updated
+from agent.control.api import NEVER, Now, Step, View, Wish, fields, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.conditions import Condition, Memory, dumped, fingerprint, loaded, shifted
+from agent.control.spell import FOLD, Spell
 from agent.model import Quality, Severity, Value
 
 __all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
@@ -20,6 +21,7 @@ PATIENCE = 600.0
 """Seconds for which a point may be without a good value before that is the alarm sensor_fault."""
 AWAITED = 3600.0
 """Seconds after a start for which a point that was not read yet leaves a rule as it was: radio nodes send seldom."""
+_TICK = 1e-6
 SEVERITIES = {"interlock": Severity.INFO, "rule_max_on": Severity.MAJOR, "sensor_fault": Severity.MINOR}
 
 
@@ -32,8 +34,8 @@ class RuleState:
     """The condition holds, or is taken to hold while it is unknown."""
     known: bool = False
     """The condition, as it is today, was known once."""
-    since: float | None = None
-    """Since when it is active."""
+    held: Spell = field(default_factory=Spell)
+    """The time for which it was active since its condition last ended."""
     spent: bool = False
     """It held its actuator on for `max_on`: it rests until its condition has ended."""
     bad: float | None = None
@@ -83,7 +85,7 @@ class Rule:
     def dump(self, state: RuleState) -> dict[str, Any]:
         return {
             "of": self.key, "memory": dumped(state.memory, self.condition), "active": state.active,
-            "known": state.known, "since": state.since, "spent": state.spent, "bad": state.bad,
+            "known": state.known, "held": fields(state.held), "spent": state.spent, "bad": state.bad,
             "raised": sorted(state.raised), "anchor": state.anchor,
         }  # fmt: skip
 
@@ -93,9 +95,8 @@ class Rule:
         if kept["of"] != self.key:
             return RuleState(self.condition.initial, raised=raised, anchor=kept["anchor"], restored=True)
         return RuleState(
-            loaded(kept["memory"], self.condition), kept["active"], kept["known"], kept["since"], kept["spent"],
-            kept["bad"],
-            raised=raised, anchor=kept["anchor"], restored=True,
+            loaded(kept["memory"], self.condition), kept["active"], kept["known"], Spell.load(kept["held"]),
+            kept["spent"], kept["bad"], raised=raised, anchor=kept["anchor"], restored=True,
         )  # fmt: skip
 
     def mark(self, state: RuleState) -> object:
@@ -109,11 +110,12 @@ class Rule:
         memory, holds, due = self.condition.judge(state.memory, view, now)
         bad = [name for name in self.points if name not in view.points or view.points[name].quality is not Quality.GOOD]
         active = self._is_active(state, view, holds, t)
-        since = None if not active else t if state.since is None else state.since
-        over = self.max_on is not None and since is not None and t >= since + self.max_on
+        held = Spell() if holds is False else state.held.at(t, active and not state.spent)
+        over = self.max_on is not None and held.total(t) >= self.max_on - _TICK
         spent = holds is not False and (state.spent or over)
+        held = held.at(t, active and not spent)
         state = updated(
-            state, memory=memory, active=active, known=state.known or holds is not None, since=since, spent=spent,
+            state, memory=memory, active=active, known=state.known or holds is not None, held=held, spent=spent,
             bad=None if not bad else t if state.bad is None else state.bad,
         )  # fmt: skip
         standing, due = self._standing(state, bad, t, due)
@@ -124,8 +126,8 @@ class Rule:
         """The state with the times of this boot."""
         if state.restored:
             by = BootShift.from_anchor(state.anchor, now)
-            memory, since, bad = shifted(state.memory, by), by.optional(state.since), by.optional(state.bad)
-            state = replace(state, restored=False, memory=memory, since=since, bad=bad)
+            memory, held = shifted(state.memory, by), state.held.shifted(by)
+            state = replace(state, restored=False, memory=memory, held=held, bad=by.optional(state.bad))
         if state.started is None:
             state = replace(state, started=now.monotonic)
         return updated(state, anchor=boot_anchor(state.anchor, now))
@@ -150,8 +152,8 @@ class Rule:
             found["interlock"] = {"actuator": self.actuator, "value": self.value}
         if state.spent:
             found["rule_max_on"] = {"actuator": self.actuator, "max_on_s": self.max_on}
-        elif state.active and self.max_on is not None and state.since is not None:
-            dues.append(state.since + self.max_on)
+        elif self.max_on is not None and state.held.since is not None:
+            dues += [state.held.reaches(self.max_on), (now // FOLD + 1) * FOLD]
         if state.bad is not None and ("sensor_fault" in state.raised or now >= state.bad + PATIENCE):
             found["sensor_fault"] = {"points": bad}
         elif state.bad is not None:

@@ -54,14 +54,26 @@ def test_a_rule_that_was_on_for_max_on_rests_until_its_condition_has_ended():
     assert house.edges[2][2:] == (True, 14) and house.of("rule_max_on")[1] == (62 * 3600, "cleared")
 
 
-@pytest.mark.parametrize("fall", [0.0, 30 * 3600.0])
-def test_max_on_counts_over_a_restart_and_over_a_power_cut(fall):
+@pytest.mark.parametrize("how", ["kill", "power cut", "power cut, time unknown", "blip"])
+def test_max_on_counts_on_over(how):
+    """Of the time without power nothing counts, and up to ten minutes before it are lost."""
     house = bench(TRACE)
     house.set("air", -5.0)
     house.until(600 + 11 * 3600)
-    house.reboot(fall) if fall else house.restart()
-    house.until(house.t + 3601)
-    assert house.of("rule_max_on"), "of an output that may have been on it is not known that it was off"
+    if how == "kill":
+        house.restart()
+    if how.startswith("power cut"):
+        house.civil = house.trusted = "unknown" not in how
+        house.reboot(30 * 3600.0)
+    if how == "blip":
+        house.set("air", None, Quality.BAD)
+        house.until(house.t + 5)
+        house.set("air", -5.0)
+    began = house.t
+    house.until(began + 3600 + 601)
+    (alarm,) = house.of("rule_max_on")
+    assert alarm[1] == "alarm" and began + 3590 <= alarm[0] <= began + 3600 + 600
+    assert house.value("trace") is False
 
 
 @pytest.mark.parametrize(

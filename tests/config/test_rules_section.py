@@ -97,3 +97,13 @@ def test_the_points_of_a_pump_are_points(said):
 )  # fmt: skip
 def test_a_limit_that_the_sensor_cannot_show(said, limit, said_of_it):
     assert said(SITE.replace(IF, f"{{point: tank-level, {limit}}}")) == said_of_it
+
+
+def test_two_parts_of_services_under_one_name(said, saint_seine):
+    """A tank and a zone called school were one control: the pump never ran."""
+    twice = saint_seine.replace("    reservoir: {level", "    school: {level")
+    line = next(n for n, one in enumerate(twice.splitlines(), 1) if one.startswith("    school: {level"))
+    found = said(twice)
+    assert len(found) == 1 and found[0].endswith(
+        f': error: "school" is already a name in water.tanks (line {line}); take another one'
+    )

@@ -43,12 +43,26 @@ def check_site(
     _check_privacy(at)
     _check_feasts(at)
     _check_school(at)
+    _check_parts(at)
     for service, section in site.services():
         service.rules.check(at, section)
     for name in site.signals:
         check_unit(at, name)
     check_drivers(at)
     at.report_unknown()
+
+
+def _check_parts(at: Checked) -> None:
+    """A circuit, a water point, a tank, a zone … has a name of its own: by it states and wishes are kept."""
+    first: dict[str, Keys] = {}
+    for service, section in at.site.services():
+        groups = {} if service.is_named else {key: getattr(section, key) for key in type(section).model_fields}
+        for group, entries in groups.items():
+            for name in entries if isinstance(entries, dict) else ():
+                where = first.setdefault(name, (service.name, group, name))
+                if where[:2] != (service.name, group):
+                    text = f'"{name}" is already a name in {where[0]}.{where[1]} (line {at.line(*where)})'
+                    at.error((service.name, group, name), f"{text}; take another one", at_key=True)
 
 
 def _check_feasts(at: Checked) -> None:

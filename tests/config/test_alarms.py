@@ -126,6 +126,7 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         ("a: {point: chlorine, above: 1, mode: off}", '1:34: error: "mode" goes with "zone"'),
         ("a: {point: chlorine, above: 1, days: [mon]}", '1:34: error: "days" goes with "times"'),
         ("a: {times: 08:00-09:00, above: 1}", '1:27: error: "above" compares a point or an actuator, not "times"'),
+        ("a: {point: chlorine, above: 1, hysteresis: 1e400}", "1:46: error: inf is too much"),
         ("a: {point: chlorine, above: 3 bar}", "1:31: error: 3 bar, and chlorine is in mg/L; write 3 mg/L"),
         (
             "a: {point: class-1.temperature, above: 30 K}",

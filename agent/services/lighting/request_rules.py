@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 
 from agent.control.calendar import DAY
 from agent.services.lighting.build import MIN_OFF_HID, MIN_ON, on_demand, programme
 from agent.services.lighting.config import AFTER_END, BY_ONE, CircuitConfig, OnDemandConfig, PresenceConfig
+from agent.site.checks.conditions import looked_at
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.values import DURATION
+from agent.site.models.conditions import ConditionConfig
 
 __all__ = ["check_on_request"]
 
@@ -48,15 +51,27 @@ def _check_trigger(at: Checked, keys: Keys, name: str) -> None:
         if source in (one.output, one.feedback):
             text = f"{name} shows the output of {actuator}, and would ask for itself"
             at.error(keys, f"{text}; name a button, a motion sensor or a contact")
-    for alarm, one in getattr(at.site, "alarms", {}).items():
-        if one.point in (name, source):
-            text = f"{alarm} would tell each time that {one.point} is on, and when: who asks for light is not told"
-            at.warn(("alarms", alarm, "point"), f"{text} (line {at.line(*keys)})")
+    for section, part, condition in _conditions(at):
+        points = {point for key, point in looked_at(condition) if key == "point"} & {name, source}
+        if points:
+            text = f"{part} would tell each time that {points.pop()} is on, and when: who asks for light is not told"
+            place = (section, part, "point") if at.written(section, part, "point") else (section, part)
+            at.warn(place, f"{text} (line {at.line(*keys)})")
     device = source.partition(".")[0]
     found = at.site.devices.get(device)
     if found is not None and not found.is_polled and at.written("devices", device, "publish"):
         text = f"{name} tells when people come by, so nothing of {device} leaves the gateway; leave out publish"
         at.warn(keys, f"{text} (line {at.line('devices', device, 'publish')})")
+
+
+def _conditions(at: Checked) -> Iterator[tuple[str, str, ConditionConfig]]:
+    """The conditions of alarms and rules, with their section and name: what they tell leaves the box at once."""
+    for name, alarm in getattr(at.site, "alarms", {}).items():
+        for one in (alarm, alarm.when, alarm.while_):
+            if one is not None:
+                yield "alarms", name, one
+    for name, rule in getattr(at.site, "rules", {}).items():
+        yield "rules", name, rule.if_
 
 
 def _dims(at: Checked, circuit: CircuitConfig) -> bool:

@@ -22,11 +22,14 @@ class Amount(NamedTuple):
     unit: str = ""
 
 
+_LARGEST = 1e300
 _AMOUNT = re.compile(r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*(\S.*?)?\s*$")
 
 
 def _amount(value: Any) -> Amount:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < _LARGEST:
+            raise ValueError(f"{plain(value)} is too much")
         return Amount(float(value))
     found = _AMOUNT.match(value) if isinstance(value, str) else None
     if found is None or re.match(r"[0-9,;:_]", found[2] or ""):

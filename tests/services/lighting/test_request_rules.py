@@ -175,6 +175,22 @@ def test_what_a_radio_node_publishes_is_told(said: Callable[[str], list[str]]) -
     assert "warning: ers-1.motion tells when people come by, so nothing of ers-1 leaves the gateway" in found
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        "alarms:\n  cold: {point: warmth, below: 1, when: {point: button, is: on}}\n",
+        "rules:\n  cold: {if: {all: [{point: warmth, below: 1}, {point: io-1.di4, is: on}]}, "
+        "then: {actuator: dim1, value: on}}\n",
+        "rules:\n  cold: {if: {point: io-1.di4, is: on}, lock: {actuator: dim1, value: 0}}\n",
+    ],
+)
+def test_what_else_depends_on_a_trigger_is_told(said: Callable[[str], list[str]], part: str) -> None:
+    """It is told at once, with its time: so is the one who came by."""
+    site = SITE.replace("kind: level}", "kind: level, safe_state: 0}")
+    (found,) = said(site + part)
+    assert "warning: cold would tell each time that " in found and "who asks for light is not told" in found
+
+
 def test_an_alarm_on_a_trigger_is_told(said: Callable[[str], list[str]]) -> None:
     (found,) = said(SITE + "alarms:\n  at-night: {point: io-1.di3, is: on, for: 1min}\n")
     assert "warning: at-night would tell each time that io-1.di3 is on, and when" in found

@@ -350,16 +350,18 @@ class Outputs:
         slave, wants, above = output.slave, False, 0
         told = [(at, value, None) for at, value in _told(slave, which)]
         moves = [(move.at, move.shown[which], move) for move in output.moves]
-        seen, since = [at for at, _, _ in told], 0.0
+        seen, since, full = [at for at, _, _ in told], 0.0, 0.0
         for at, value, move in sorted((*told, *moves), key=lambda one: one[0]):
             above = above + 1 if value >= high + tolerance and move is None else 0
-            wants = value <= low + tolerance or (wants and above < 4)
+            wanted, wants = wants, value <= low + tolerance or (wants and above < 4)
+            full = at if wanted and not wants else full
             if move is None or move.fell:
                 continue
             blind = _any(slave.failed, at - BLIND, at) or not _any(seen, at - STALE, at)
             if move.value:
                 since = at
-                self.must(wants or blind, at, f"{output.name} went on at {value:.2f}")
+                known = wants or blind or self.forgot(full, at)
+                self.must(known, at, f"{output.name} went on at {value:.2f}")
             elif rising:
                 longest = output.seconds("max_on")
                 known = value >= high - tolerance or blind or self.stops(at) or self.begins(at)

@@ -620,7 +620,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(EVENTS, st.integers(1, 6))
 def test_a_night_never_has_more_light_than_its_requests(events: list[tuple[int, str]], at_most: int) -> None:
     one = in_the_cut(street(replace(DEMAND, at_most=at_most)), at=CUT_BEGINS - 30 * MIN)

@@ -232,8 +232,8 @@ class Actuator:
         again_at = max(state.written_at + self.spec.refresh, self.may(slot.value, priority, now)[0], fell_by)
         if again_at > now:
             return Decision(min(at, again_at))
-        if self.output_state.agrees():
-            self.output_state.clear_mismatch()
+        if state.agrees():
+            state.clear_mismatch()
         return Decision(at, slot, priority)
 
     def _turn(self) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Input",
     "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded",
-    "check_reset", "fields", "good", "updated",
+    "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -307,6 +307,12 @@ def updated(state: D, **to: Any) -> D:
         if getattr(state, key) != value:
             return replace(state, **to)
     return state
+
+
+def lost_points(view: View, names: Sequence[str]) -> list[str]:
+    """Find the points that have no good value."""
+    found = [(name, view.points.get(name)) for name in names]
+    return [name for name, one in found if one is None or one.quality is not _GOOD]
 
 
 def good(view: View, name: str | None) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from agent.control.api import NEVER, Input, Now, View
 from agent.control.boot_time import BootShift
 from agent.control.named_calendars import calendar_input, held
-from agent.control.spell import FOLD, Spell
+from agent.control.spell import Spell, next_fold
 from agent.control.week import Week
 from agent.model import Quality, Value
 
@@ -186,7 +186,7 @@ class Still(_Leaf):
         since = (memory.since if memory.on else t - self.seconds) if holds else None
         due = NEVER if holds else spell.reaches(self.kept if spell.seconds < self.kept else self.seconds)
         memory = _changed(memory, Memory(holds, since, spell, levels=levels))
-        return Verdict(memory, holds, due if holds else min(due, (t // FOLD + 1) * FOLD))
+        return Verdict(memory, holds, due if holds else min(due, next_fold(t)))
 
     @property
     def kept(self) -> float:
@@ -305,7 +305,7 @@ class Lasting:
         spell = memory.spell if memory.on else memory.spell.at(t, True)
         long = memory.on or spell.reaches(self.seconds) <= t + _TICK
         if not long:
-            due = min(due, spell.reaches(self.seconds), (t // FOLD + 1) * FOLD)
+            due = min(due, spell.reaches(self.seconds), next_fold(t))
         return Verdict(_changed(memory, Memory(long, since, spell, parts=(part,))), long, due)
 
 

@@ -8,10 +8,10 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import Now, Step, View, updated
+from agent.control.api import Now, Step, View, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.conditions import Condition, Memory, Operand, began, dumped, fingerprint, loaded, shifted
-from agent.model import Quality, Severity, Value
+from agent.model import Severity, Value
 
 __all__ = ["ALARM", "FAULT", "AlarmState", "PointAlarm"]
 
@@ -91,7 +91,7 @@ class PointAlarm:
             bad = None if by.is_another(state.bad) else state.bad
             state = replace(state, restored=False, memory=shifted(state.memory, by), bad=bad)
         memory, holds, due = self.condition.judge(state.memory, view, now)
-        t, lost = now.monotonic, self._lost(view)
+        t, lost = now.monotonic, lost_points(view, self.points)
         bad = None if not lost else t if state.bad is None else state.bad
         standing: dict[str, Mapping[str, Any] | None] = {}
         if holds or (holds is None and ALARM in state.raised):
@@ -104,11 +104,6 @@ class PointAlarm:
         raised, happenings = alarm_changes(self.subject, state.raised, standing, severities)
         anchor = boot_anchor(state.anchor, now)
         return Step(updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor), (), happenings, due)
-
-    def _lost(self, view: View) -> list[str]:
-        """The points without a good value."""
-        found = [(name, view.points.get(name)) for name in self.points]
-        return [name for name, one in found if one is None or one.quality is not Quality.GOOD]
 
     def _detail(self, view: View, now: Now, memory: Memory) -> dict[str, Any]:
         found: dict[str, Any] = {}

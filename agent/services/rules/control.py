@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, fields, updated
+from agent.control.api import NEVER, Now, Step, View, Wish, fields, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.conditions import Condition, Memory, dumped, fingerprint, loaded, shifted
-from agent.control.spell import FOLD, Spell
-from agent.model import Quality, Severity, Value
+from agent.control.spell import Spell, next_fold
+from agent.model import Severity, Value
 
 __all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
 
@@ -108,9 +108,9 @@ class Rule:
     def step(self, state: RuleState, view: View, now: Now) -> Step[RuleState]:
         state, t = self._here(state, now), now.monotonic
         memory, holds, due = self.condition.judge(state.memory, view, now)
-        bad = [name for name in self.points if name not in view.points or view.points[name].quality is not Quality.GOOD]
+        bad = lost_points(view, self.points)
         active = self._is_active(state, view, holds, t)
-        held = Spell() if holds is False else state.held.at(t, active and not state.spent)
+        held = Spell() if holds is False else state.held
         over = self.max_on is not None and held.total(t) >= self.max_on - _TICK
         spent = holds is not False and (state.spent or over)
         held = held.at(t, active and not spent)
@@ -127,7 +127,8 @@ class Rule:
         if state.restored:
             by = BootShift.from_anchor(state.anchor, now)
             memory, held = shifted(state.memory, by), state.held.shifted(by)
-            state = replace(state, restored=False, memory=memory, held=held, bad=by.optional(state.bad))
+            bad = by.optional(state.bad)
+            state = replace(state, restored=False, memory=memory, held=held, bad=bad)
         if state.started is None:
             state = replace(state, started=now.monotonic)
         return updated(state, anchor=boot_anchor(state.anchor, now))
@@ -153,7 +154,7 @@ class Rule:
         if state.spent:
             found["rule_max_on"] = {"actuator": self.actuator, "max_on_s": self.max_on}
         elif self.max_on is not None and state.held.since is not None:
-            dues += [state.held.reaches(self.max_on), (now // FOLD + 1) * FOLD]
+            dues += [state.held.reaches(self.max_on), next_fold(now)]
         if state.bad is not None and ("sensor_fault" in state.raised or now >= state.bad + PATIENCE):
             found["sensor_fault"] = {"points": bad}
         elif state.bad is not None:

@@ -127,7 +127,7 @@ class Rule:
         if state.restored:
             by = BootShift.from_anchor(state.anchor, now)
             memory, held = shifted(state.memory, by), state.held.shifted(by)
-            bad = by.optional(state.bad)
+            bad = None if by.is_another(state.bad) else state.bad
             state = replace(state, restored=False, memory=memory, held=held, bad=bad)
         if state.started is None:
             state = replace(state, started=now.monotonic)

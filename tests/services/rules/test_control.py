@@ -106,6 +106,19 @@ def test_what_an_interlock_does_while_its_point_is_stale(on_stale, before, after
     assert house.value("well") is after
 
 
+def test_a_point_that_was_bad_before_a_power_cut_has_its_time_anew():
+    """For how long it was bad without power is not known: it may be read in a moment."""
+    house = bench(TRACE)
+    house.set("air", None, Quality.BAD)
+    house.until(300)
+    house.reboot(10 * 3600.0)
+    began = house.t
+    house.until(began + PATIENCE - 1)
+    assert not house.of("sensor_fault")
+    house.until(began + PATIENCE + 1)
+    assert house.of("sensor_fault") == [(began + PATIENCE, "alarm")]
+
+
 def test_an_interlock_holds_over_a_command():
     house = bench(HATCH)
     house.set("hatch", False)

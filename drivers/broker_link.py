@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from agent.lib.packet_limit import limit_packets
 from agent.lib.resolver import in_thread
 from agent.lib.tls import client_context, why_refused
 
-__all__ = ["Address", "BrokerLink", "MqttMessage"]
+__all__ = ["Address", "BrokerLink", "MqttMessage", "first_message"]
 
 _KEEPALIVE = 30
 _PATIENCE = 10.0  # s, for an answer of the broker's
@@ -220,3 +221,26 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return why_refused(error)
     return str(error) or type(error).__name__
+
+
+async def first_message(
+    options: Mapping[str, Any], subscription: str, largest: int, clock: Clock, log: logging.Logger, peer: str,
+    seconds: float,
+) -> tuple[str, MqttMessage | None]:  # fmt: skip
+    """Listen for `bocage check --bus`, in a session of its own: what waits for the agent stays at the broker.
+
+    Returns the broker's name and the first message, None if none came in time. WireError if the broker is not reached.
+    """
+    address = Address(options, f"bocage-check-{secrets.token_hex(4)}", largest, keep=False)
+    link = BrokerLink("check", address, [subscription], clock, log, peer)
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(seconds):
+            return address.name, await link.inbox.get()
+    except TimeoutError:
+        if not link.is_up:
+            raise WireError(f"{address.name}: {link.error}") from None
+        return address.name, None
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
 
 from agent.clock import Clock
-from agent.errors import WireError
 from drivers.api import BusSpec
 from drivers.bocage_site.messages import LARGEST, topics
-from drivers.broker_link import Address, BrokerLink
+from drivers.broker_link import first_message
 
 __all__ = ["probe"]
 
@@ -22,18 +19,9 @@ async def probe(spec: BusSpec, clock: Clock, seconds: float = 11.0) -> str:
     options = spec.options
     if not options.get("url"):
         return f"{options['site']} is reached by the uplink alone: `bocage watch` shows what comes by it"
-    address = Address(options, f"bocage-check-{secrets.token_hex(4)}", LARGEST, keep=False)
     told = topics(options["prefix"], options["site"], options["own"])[0]
-    link = BrokerLink("check", address, [told], clock, log, "broker of the site's own network")
-    running = asyncio.create_task(link.run())
-    try:
-        async with asyncio.timeout(seconds):
-            await link.inbox.get()
-    except TimeoutError:
-        if not link.is_up:
-            raise WireError(f"{address.name}: {link.error}") from None
-        return f"connected to {address.name}; {options['site']} told nothing in {seconds:.0f} s"
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
-    return f"connected to {address.name}; heard {options['site']}"
+    peer = "broker of the site's own network"
+    broker, message = await first_message(options, told, LARGEST, clock, log, peer, seconds)
+    if message is None:
+        return f"connected to {broker}; {options['site']} told nothing in {seconds:.0f} s"
+    return f"connected to {broker}; heard {options['site']}"

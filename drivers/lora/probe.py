@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -68,25 +67,16 @@ async def _gwmp(options: Mapping[str, Any], _clock: Clock, seconds: float) -> st
 
 
 async def _chirpstack(options: Mapping[str, Any], clock: Clock, seconds: float) -> str:
-    """In a session of its own, so that what waits at the broker for the agent stays there."""
-    from drivers.broker_link import Address, BrokerLink
+    from drivers.broker_link import first_message
     from drivers.lora.chirpstack.events import LARGEST, Topics
 
     topics = Topics(options["event_topic"], options["command_topic"], options["application"])
-    address = Address(options, f"bocage-check-{secrets.token_hex(4)}", LARGEST, keep=False)
-    link = BrokerLink("check", address, [topics.subscription], clock, log, "network server")
-    running = asyncio.create_task(link.run())
-    try:
-        async with asyncio.timeout(seconds):
-            message = await link.inbox.get()
-    except TimeoutError:
-        if not link.is_up:
-            raise WireError(f"{address.name}: {link.error}") from None
-        return f"connected to {address.name}, listening: nothing heard in {seconds:.0f} s"
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
-    return f"connected to {address.name}; heard {message.topic}"
+    broker, message = await first_message(
+        options, topics.subscription, LARGEST, clock, log, "network server", seconds
+    )  # fmt: skip
+    if message is None:
+        return f"connected to {broker}, listening: nothing heard in {seconds:.0f} s"
+    return f"connected to {broker}; heard {message.topic}"
 
 
 async def _rak(options: Mapping[str, Any], _clock: Clock, _seconds: float) -> str:

@@ -81,6 +81,10 @@ class BocageSite(BusModel):
 
     device_options: ClassVar = (OtherSite,)
 
+    @property
+    def other_site(self) -> str:
+        return self.site
+
     def check(self, at: Checked, name: str) -> None:
         keys = ("buses", name)
         if self.site == at.site.site.id:

@@ -22,7 +22,7 @@ def peer_buses(site: Site, buses: Mapping[str, BusSpec]) -> dict[str, BusSpec]:
     """`buses` with what those to other sites need to know of the peers, and one for each peer that has none."""
     found, prefix = dict(buses), site.uplink.prefix if site.uplink is not None else "bocage/v1"
     own = {"own": site.site.id, "prefix": prefix}
-    by_site = {spec.options["site"]: name for name, spec in buses.items() if spec.type == SITE_BUS}
+    by_site = {other: name for name in buses if (other := site.buses[name].other_site) is not None}
     for other, name in by_site.items():
         spec = buses[name]
         found[name] = replace(spec, options={**spec.options, **own, **_peer(site, other)},

@@ -13,7 +13,7 @@ __all__ = ["check_peers"]
 def check_peers(at: Checked) -> None:
     """Report what is wrong between the keys of each peer, and the rest of the file."""
     site = at.site
-    ways = {bus.site for bus in site.buses.values() if bus.type == SITE_BUS}  # type: ignore[attr-defined]
+    ways = {bus.other_site for bus in site.buses.values()}
     for name, peer in site.peers.items():
         keys: Keys = ("peers", name)
         if name == site.site.id:
@@ -61,4 +61,4 @@ def _check_read(at: Checked, keys: Keys, name: str) -> None:
 def _is_of_another(at: Checked, point: str) -> bool:
     device = at.site.devices.get(point.partition(".")[0])
     bus = None if device is None else at.site.buses.get(device.bus)
-    return bus is not None and bus.type == SITE_BUS
+    return bus is not None and bus.other_site is not None

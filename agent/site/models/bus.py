@@ -71,6 +71,11 @@ class BusModel(Model):
         return driver is not None and driver.is_radio
 
     @property
+    def other_site(self) -> str | None:
+        """The id of the other site whose points these are; None for a bus of our own devices."""
+        return None
+
+    @property
     def wire(self) -> tuple[str, str] | None:
         """The resource that no other bus may use, and its key. Default: the serial port, or the host and its port."""
         port, host = getattr(self, "port", None), getattr(self, "host", None)

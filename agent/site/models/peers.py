@@ -12,7 +12,7 @@ from agent.site.language.spellings import spell
 __all__ = ["SITE_BUS", "Peer", "PeerConfig", "requests_of"]
 
 SITE_BUS = "bocage_site"
-"""The type of a bus to another site."""
+"""The type of the bus that is made for a peer without one; of those in the file, `Bus.other_site` tells."""
 
 spell({"pairs": "peers", "voisins": "peers", "autoriser": "allow", "lire": "read"})
 

@@ -97,9 +97,10 @@ class SiteBus:
         self._telling, self._asking = _Newest(self._post), _Newest(self._post)
         self._wishes: dict[str, Value] = {}
         """Our own, by the name there; None ends one. A name that is missing was not decided since the start."""
-        self._sent: tuple[str, int] = ("", -1)
+        self._stamped_ms = -1
+        """Our boottime (ms) in our last message: no two have the same, or the second would be a repetition."""
+        self._sent: tuple[str, int] | None = None
         """The mark of our last request that says something of wishes."""
-        self._sent_ms = -1
         self._heard: tuple[str, int] | None = None
         self._held: Mapping[str, Value] = {}
         self._refused: Mapping[str, str] = {}
@@ -301,9 +302,7 @@ class SiteBus:
 
     def _is_answered(self) -> bool:
         """Whether the other site has taken in our last request."""
-        return self._sent_ms < 0 or (
-            self._heard is not None and self._heard[0] == self._sent[0] and self._heard[1] >= self._sent[1]
-        )
+        return self._sent is None or self._is_past(self._sent)
 
     def _output(self, point: Point, remote: str, at: Instant) -> Reading:
         """The wish that the other site holds for us: an output is off where it holds none."""
@@ -338,18 +337,21 @@ class SiteBus:
         if (shown != self._shown or now >= self._tell_at) and now >= self._told_at + GAP:
             self._tell(shown, now)
 
-    def _ask(self, now: float) -> None:
+    def _ask(self, now: float) -> tuple[str, int]:
+        """Send a request; its mark."""
         interval = self._ask_interval(now)
         stamp = self._stamp()
         reads = sorted({remote for remote, point in self._remote.values() if not point.writable})
         self._asking.offer(self._asks, asked(Asked(stamp, LIVES * interval, self._every, self._wishes, reads)))
         if self._wishes:
-            self._sent, self._sent_ms = mark(stamp), stamp.boottime_ms
+            self._sent = mark(stamp)
         self._asked_at, self._ask_at = now, now + interval
+        return mark(stamp)
 
     def _stamp(self) -> Stamp:
         at = self._clock.now()
-        return Stamp(at.boot, max(at.boottime_ns // 1_000_000, self._sent_ms + 1), at.wall_ms)
+        self._stamped_ms = max(at.boottime_ns // 1_000_000, self._stamped_ms + 1)
+        return Stamp(at.boot, self._stamped_ms, at.wall_ms)
 
     async def write(self, point: str, value: Value, until: float | None = None) -> None:  # noqa: ARG002  nothing waits
         """Wish a value for an output of the other site, or end that (off). Returns when it says that it holds it.
@@ -364,9 +366,9 @@ class SiteBus:
             if wish is None:
                 return
             raise WireError(f"no way to {self._site} without the agent")
-        self._ask(self._clock.monotonic())
+        sent = self._ask(self._clock.monotonic())
         self._wake.set()
-        sent, end = self._sent, asyncio.get_running_loop().time() + CONFIRM
+        end = asyncio.get_running_loop().time() + CONFIRM
         while not self._is_past(sent):
             answered = asyncio.get_running_loop().create_future()
             self._answered.append(answered)

@@ -128,6 +128,15 @@ async def test_a_write_returns_when_the_other_site_holds_the_wish(sides):
     await until(lambda: haut.last["station.well"].value is False)
 
 
+async def test_a_wish_in_the_millisecond_of_a_request_is_a_wish(sides, monkeypatch):
+    """The second of two messages with the same time was taken for the first once more, and yet for answered."""
+    _, haut, pompage = sides
+    now = haut.clock.now()
+    monkeypatch.setattr(haut.clock, "now", lambda: now)
+    await haut.bus.write("station.well", True)
+    assert pompage.bus.status()["wishes"] == {"well": True}
+
+
 async def test_a_write_that_is_lost_is_an_error_and_is_repeated_all_the_same(sides):
     network, haut, pompage = sides
     await until(lambda: "station.level" in haut.last)

@@ -41,20 +41,9 @@ def check(at: Checked, water: Water) -> None:
     for name, tank in water.tanks.items():
         _check_tank(at, ("water", "tanks", name), name, tank)
     for name, station in water.lift_stations.items():
-        _check_name(at, water, "lift_stations", name)
         _check_lift(at, ("water", "lift_stations", name), name, station)
     for name, district in water.districts.items():
-        _check_name(at, water, "districts", name)
         _check_district(at, ("water", "districts", name), water, district)
-
-
-def _check_name(at: Checked, water: Water, section: str, name: str) -> None:
-    """A name in two sections would be one name for two controls, in events and in what is kept."""
-    for other in _SECTIONS[: _SECTIONS.index(section)]:
-        if name in getattr(water, other):
-            line = at.line("water", other, name)
-            text = f'"{name}" is already a name in {other} (line {line}); take another name'
-            at.error(("water", section, name), text, at_key=True)
 
 
 def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:

@@ -57,11 +57,11 @@ def _check_device_output(at: Checked, name: str, output: PointRef) -> None:
     keys: Keys = ("actuators", name)
     if not output.data["writable"]:
         at.error((*keys, "output"), f"{actuator.output} cannot be written (profile of {output.device})")
-    if actuator.kind == "relay":  # a word that is read back never tells that it did not move
-        at.contact((*keys, "output"), actuator.output)
     if output.data.get("moves"):
         relay = f"{output.device}.{output.data['moves']}"
         at.error((*keys, "output"), f"{actuator.output} is a pulse output; use {relay}")
+    elif actuator.kind == "relay":  # a word that is read back never tells that it did not move
+        at.contact((*keys, "output"), actuator.output)
     bus = at.site.buses.get(at.site.devices[output.device].bus)
     if bus is not None:
         bus.check_output(at, name, output)

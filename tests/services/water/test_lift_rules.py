@@ -75,7 +75,7 @@ CHANGES = [
     ("flow: weir", "flow: level", ["level is in %; the flow of an overflow is in m3/h or L/s, or it counts m3 or L"]),
     ("flow: weir", "flow: m1", []),
     ("max_run: 30min", "max_run: 5h", ["p2.max_on 4h (line 20) ends each run before max_run 5h"]),
-    ("    relevage-1:", "    reservoir:", ['"reservoir" is already a name in tanks (line 23); take another name']),
+    ("    relevage-1:", "    reservoir:", ['"reservoir" is already a name in water.tanks (line 23); take another one']),
     ("in: [m1]", "in: []", ["a district without a meter of what comes in has no balance"]),
     ("in: [m1], ", "", ['"in" is missing in north']),
     ("out: [m2]", "out: [m1]", ["m1 is already among the meters of this district (line 36)"]),

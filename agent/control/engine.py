@@ -96,7 +96,7 @@ class _Rule:
         self.dirty = False
         self.failed = ""
         self.figures: Mapping[str, float] = {}
-        """Its account as it was kept last."""
+        """Its account as it was kept last: it may be told once that is on flash."""
         self.told: Mapping[str, float] = {}
         self.facts: Mapping[str, Value] = {}
 
@@ -157,6 +157,10 @@ class Engine:
         self._untold: set[_Rule] = set()
         """Controls with an event that is not durable yet: a state that has it would make the next process silent."""
         self._keep_at = NEVER
+        self._tell_at = NEVER
+        """When figures that were kept are told."""
+        self._is_telling = False
+        """Figures are to be told once they are on flash."""
         self._trusted: bool | None = None
         self._news: list[Event] = []
         self._events: deque[Event] = deque()
@@ -315,7 +319,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             while True:
                 self.turn()
-                if (self._events or self._urgent) and not self._noting.locked():
+                if (self._events or self._urgent or self._is_telling) and not self._noting.locked():
                     group.create_task(self._note())
                 self._next = min(self.pace.back(self.due_next()), self._clock.monotonic() + IDLE)
                 await self._wake.wait(self._next - self._clock.monotonic())
@@ -325,8 +329,9 @@ class Engine:
         return self._next + 5
 
     def due_next(self) -> float:
-        """When a control, or the keeping of its state, wants to be looked at by itself."""
-        return min(self._keep_at, self._civil.due(), min((rule.due for rule in self._rules), default=NEVER))
+        """When a control, or the keeping or telling of its state, wants to be looked at by itself."""
+        soonest = min((rule.due for rule in self._rules), default=NEVER)
+        return min(self._keep_at, self._tell_at, self._civil.due(), soonest)
 
     async def close(self) -> None:
         """At an orderly stop: what happened is on its way to flash, and everything is kept with the last write."""
@@ -364,26 +369,31 @@ class Engine:
             for rule in self._rules:
                 if rule.dirty and rule not in self._untold:
                     self._keep(rule)
-            self._tell_figures(now.monotonic)
+            self._tell_at = min(self._tell_at, now.monotonic + self._keep_every)
+        if now.monotonic >= self._tell_at:
+            self._tell_at, self._is_telling = NEVER, True
 
-    def _tell_figures(self, now: float) -> None:
-        """The accounts as they were kept before: a counter that was told is on flash, and never goes back.
+    async def _tell_figures(self) -> None:
+        """The accounts as they were kept: a counter that was told is on flash, and never goes back.
 
-        A figure that is not known any more is told as bad.
+        The flush writes nothing where the coalesced write has done so already, as it has unless the disk refuses. Then
+        the figures are told later. A figure that is not known any more is told as bad.
         """
-        found: list[Reading] = []
-        for rule in self._rules:
-            if rule.account is None:
-                continue
-            kept, rule.figures = rule.figures, rule.account.figures(rule.state)
-            at = self._clock.now()
+        self._is_telling = False
+        news = [(rule, rule.figures) for rule in self._rules if rule.figures != rule.told]
+        if not news:
+            return
+        try:
+            await asyncio.to_thread(self._store.flush)
+        except StorageError:  # the state reports it
+            self._tell_at = self._civil.now().monotonic + self._keep_every
+            return
+        at, found = self._clock.now(), list[Reading]()
+        for rule, kept in news:
             found += [Reading(name, value, at) for name, value in kept.items() if rule.told.get(name) != value]
             found += [Reading(name, None, at, Quality.BAD) for name in rule.told if name not in kept]
             rule.told = kept
-            if rule.figures != kept:
-                self._keep_at = min(self._keep_at, now + self._keep_every)
-        if found:
-            self.publish(found)
+        self.publish(found)
 
     @property
     def _keep_every(self) -> float:
@@ -420,7 +430,7 @@ class Engine:
         That may take long, and turns go on meanwhile: what happens in them is told as well before this ends.
         """
         async with self._noting:
-            while self._events or self._urgent:
+            while self._events or self._urgent or self._is_telling:
                 while self._events:
                     if self._is_raised:
                         self._is_raised = False
@@ -431,6 +441,8 @@ class Engine:
                 urgent, self._urgent = self._urgent, []
                 if urgent:
                     await self._keep_now(urgent)
+                if self._is_telling:
+                    await self._tell_figures()
 
     async def _keep_now(self, rules: Sequence[_Rule]) -> None:
         """Write the durable state of these rules to flash before returning, if the disk can."""
@@ -548,7 +560,7 @@ class Engine:
             rule.state = self._recall(rule)
             if rule.account is not None:
                 rule.figures = rule.account.figures(rule.state)
-                self._keep_at = 0.0
+                self._tell_at = 0.0
 
     def _recall(self, rule: _Rule) -> Any:
         kept = self._store.get(f"control.{rule.name}")
@@ -565,6 +577,8 @@ class Engine:
     def _keep(self, rule: _Rule) -> None:
         """Remember what must last."""
         rule.dirty = False
+        if rule.account is not None:
+            rule.figures = rule.account.figures(rule.state)
         kept = rule.control.dump(rule.state)
         if kept != rule.kept:
             self._store.put(f"control.{rule.name}", kept)

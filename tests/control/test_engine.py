@@ -358,6 +358,30 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
     assert told[-1].value >= values[-1], "a counter never goes back"
 
 
+@pytest.mark.parametrize("cut_at", [0, 13, 59, 60, 61, 90, 119, 120, 121, 150, 199])
+async def test_what_was_told_is_not_lost_with_the_power(house, thermostat, cut_at):
+    """Wishes that change keep the state at other moments, and the disk refuses for a while."""
+
+    class Counting(type(thermostat())):
+        points = (Point("room.steps", "room"),)
+
+        def figures(self, state):
+            return {"room.steps": state.steps}
+
+    engine, told = house.engine(Counting(period=1)), []
+    engine.publish = told.extend
+    for second in range(cut_at + 1):
+        house.memory.refuses = 20 <= second < 100
+        engine.observe(house.reading("temp", 10.0 if second // 7 % 2 else 20.0))
+        await engine.look()
+        house.clock.at += 1
+    house.memory.power_cut()
+    again = house.engine(Counting(period=1))
+    assert again.own_points()["room.steps"] >= max((one.value for one in told), default=0)
+    if cut_at == 199:
+        assert len(told) > 2, "it is told again once the disk takes it"
+
+
 async def test_a_figure_that_is_not_known_any_more_is_told_as_bad(house, thermostat):
     class Daily(type(thermostat())):
         points = (Point("room.balance", "room"),)

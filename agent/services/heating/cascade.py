@@ -29,6 +29,8 @@ __all__ = [
 APART = 60.0
 """Seconds between two stages that go off because the flow is too warm."""
 HOUR = 3600.0
+SAME_RUN = 5.0
+"""Seconds by which the beginning of one and the same run may differ after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ def see_stages(spec: Cascade, stages: Stages, outputs: Mapping[str, Output], now
             since = min(output.since, t) if isfinite(output.since) else t
             unit = _counted(unit, t if unit.on is None else since)
             unit = unit._replace(on=since, at=since) if output.value is True else unit._replace(on=None)
+        elif unit.on is not None and output is not None and t >= output.since > unit.on + SAME_RUN:
+            unit = unit._replace(on=output.since, at=output.since)  # it went off unseen
         units[index] = unit
     return stages if tuple(units) == stages.units else stages._replace(units=tuple(units))
 

@@ -20,6 +20,7 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Issued, Now, Output, Step, View, Wish, check_reset, good
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.named_calendars import calendar_input
+from agent.control.spell import next_fold
 from agent.model import Kind, Point, Value
 from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
 from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Observation
@@ -38,6 +39,8 @@ TWILIGHT = timedelta(minutes=30)
 """After dawn and before dusk: between them lamps that burn are a fault."""
 LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
+SAME_RUN = 5.0
+"""Seconds by which the beginning of one and the same burn may differ after a restart."""
 _EARLY = 0.001
 """Seconds by which a moment counts as reached: two clocks differ by their rounding."""
 _NO_TIME = timedelta()
@@ -103,6 +106,8 @@ class Circuit:
         return CircuitState()
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
+        if state.recalled:
+            state = state._replace(burning=self._resumed(state, view, now))
         watch, baseline = self._watch(state), state.baseline
         at = now.reached
         tonight = self._tonight(state.tonight, at, view)
@@ -360,6 +365,16 @@ class Circuit:
         at = now.civil.timestamp() + _EARLY
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
 
+    def _resumed(self, state: CircuitState, view: View, now: Now) -> Burning | None:
+        """The burn that was kept, if it has gone on without a break: after a kill, not after a power cut, whose length
+        is not known."""
+        was, output = state.burning, view.outputs.get(self.actuator)
+        if was is None or output is None or not output.value or output.feedback is False:
+            return None
+        if BootShift.from_anchor(state.anchor, now).is_another(was.at) or output.since > was.at + SAME_RUN:
+            return None
+        return was
+
     def _counted(self, state: CircuitState, now: Now) -> tuple[float, float, Baseline]:
         """Seconds, energy and what is learned, with the time since the last step."""
         was = state.burning
@@ -405,6 +420,8 @@ class Circuit:
         found = [state.watch.due(self.least_hold)]
         if self.on_request is not None:
             found.append(self.on_request.due(state.requested, now))
+        if state.burning is not None and state.burning.closed:
+            found.append(next_fold(now.monotonic))
         if self.photocell is not None:
             found += [self.photocell.due(state.cell, now.monotonic), state.glow.due(now.monotonic)]
         output = view.outputs.get(self.actuator)
@@ -437,9 +454,9 @@ class Circuit:
 
     def figures(self, state: CircuitState) -> Mapping[str, float]:
         """To 0.01 h and 0.01 kWh."""
-        found = {f"{self.name}.run_hours": round(state.seconds / 3600, 2), f"{self.name}.starts": state.starts}
+        found = {f"{self.name}.run_hours": round(state.kept_seconds / 3600, 2), f"{self.name}.starts": state.starts}
         if self._tells_energy:
-            found[f"{self.name}.energy"] = round(state.energy / 1000, 2)
+            found[f"{self.name}.energy"] = round(state.kept_energy / 1000, 2)
         return found if self.on_request is None else {**found, **self.on_request.figures(state.requested.account.told)}
 
     def figures_now(self, state: CircuitState) -> Mapping[str, float]:

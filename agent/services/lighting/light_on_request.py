@@ -256,6 +256,7 @@ class LightOnRequest:
 
     def figures(self, cost: Cost) -> Mapping[str, float]:
         """To 0.1 min and 0.01 kWh."""
+        cost = cost.kept
         found: dict[str, float | None] = {
             "detections": cost.detections, "requests": cost.requests, "requests_night": cost.night,
             "request_minutes": round(cost.seconds / 60, 1), "request_energy": round(cost.energy / 1000, 2),

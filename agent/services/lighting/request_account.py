@@ -24,6 +24,11 @@ class Cost(NamedTuple):
     detections: int = 0
     night: int | None = None
 
+    @property
+    def kept(self) -> Cost:
+        """As it is kept, and told: what was told never goes back after a restart."""
+        return self._replace(seconds=round(self.seconds, 3), energy=round(self.energy, 1))
+
 
 class RequestAccount(NamedTuple):
     """The totals now, and as they were at the last full hour."""
@@ -60,12 +65,8 @@ class RequestAccount(NamedTuple):
         return NEVER if self.told == self.cost or self.turns is None else self.turns
 
     def dump(self) -> dict[str, Any]:
-        return {"cost": _rounded(self.cost), "told": _rounded(self.told)}
+        return {"cost": list(self.cost.kept), "told": list(self.told.kept)}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> RequestAccount:
         return cls(Cost(*kept["cost"]), Cost(*kept["told"]))
-
-
-def _rounded(cost: Cost) -> list[Any]:
-    return list(cost._replace(seconds=round(cost.seconds), energy=round(cost.energy, 1)))

@@ -61,15 +61,26 @@ class CircuitState(NamedTuple):
     """The last wish of the programme since the start; None: none yet."""
     requested: RequestedLight = RequestedLight()
 
+    @property
+    def kept_seconds(self) -> int:
+        """The total as it is kept, and told: what was told never goes back after a restart."""
+        return round(self.seconds)
+
+    @property
+    def kept_energy(self) -> float:
+        return round(self.energy, 1)
+
 
 def dumped(state: CircuitState) -> dict[str, Any]:
     """The part of the state that outlives the process, as JSON values."""
+    was = state.burning
     return {
         "cell": state.cell.dump(),
         "open": sorted(state.watch.open),
         "learnt": state.baseline.dump(),
-        "seconds": round(state.seconds),
-        "energy": round(state.energy, 1),
+        "seconds": state.kept_seconds,
+        "energy": state.kept_energy,
+        "burning": [was.at, was.power] if was is not None and was.closed else None,
         "starts": state.starts,
         "anchor": state.anchor,
         "glow": state.glow.dump(),
@@ -78,6 +89,7 @@ def dumped(state: CircuitState) -> dict[str, Any]:
 
 def loaded(kept: Mapping[str, Any]) -> CircuitState:
     """The state from what was kept."""
+    burning = kept.get("burning")
     return CircuitState(
         cell=Cell.load(kept["cell"]),
         watch=Watch(frozenset(kept["open"]) & HOLD.keys()),
@@ -85,6 +97,7 @@ def loaded(kept: Mapping[str, Any]) -> CircuitState:
         seconds=float(kept["seconds"]),
         energy=float(kept["energy"]),
         starts=int(kept.get("starts", 0)),
+        burning=None if burning is None else Burning(float(burning[0]), True, float(burning[1])),
         anchor=kept["anchor"],
         recalled=True,
         glow=Glow.load(kept["glow"]) if "glow" in kept else Glow(),

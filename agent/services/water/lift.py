@@ -183,7 +183,7 @@ class LiftStation:
             told["overflow_today"] = minutes_of(over, today, self.calendar, state.anchor)
             told["overflow_yesterday"] = minutes_of(over, today - DAY, self.calendar, state.anchor)
         if spec.flow is not None:
-            going = over.litres if over.begin is not None else 0.0
+            going = over.seen_litres if over.begin is not None else 0.0  # what came later may be none of it
             if over.span is not None:
                 told["overflow_volume"] = round((over.last_litres if over.begin is None else going) / 1000, 3)
             told["overflow_total"] = round((over.total + going) / 1000, 3)

@@ -104,7 +104,7 @@ def pump_figures(names: Sequence[str], records: Sequence[PumpRecord]) -> Mapping
     """To 0.01 h; the run that goes on counts every ten minutes."""
     found: dict[str, float] = {}
     for name, record in zip(names, records, strict=True):
-        found[f"{name}.run_hours"] = round(record.run.seconds / 3600, 2)
+        found[f"{name}.run_hours"] = round(record.kept_seconds / 3600, 2)
         found[f"{name}.starts"] = record.starts
     return found
 

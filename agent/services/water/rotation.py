@@ -75,9 +75,14 @@ class PumpRecord:
         """The number that decides on its turn: the least has it."""
         return self.credit + (self.run.total(now) if alternate == "hours" else self.starts)
 
+    @property
+    def kept_seconds(self) -> float:
+        """The run time as it is kept, and told: what was told never goes back after a restart."""
+        return round(self.run.seconds, 1)
+
     def dump(self) -> dict[str, Any]:
         return {
-            "seconds": round(self.run.seconds, 1), "since": self.run.since, "starts": self.starts,
+            "seconds": self.kept_seconds, "since": self.run.since, "starts": self.starts,
             "credit": self.credit, "began": self.began, "ran_at": self.ran_at, "failed": self.failed,
         }  # fmt: skip
 

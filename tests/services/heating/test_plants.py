@@ -510,6 +510,28 @@ def test_barren_time_adds_up_over_starts_and_power_cuts():
     assert burning(rig) == ["b2"]
 
 
+def test_the_hours_of_a_long_burn_are_counted_while_it_goes_on():
+    """A power cut costs ten minutes of the count at most, a kill none."""
+    rig = Rig(SCHOOL, room=18.0, flow=50.0)
+    rig.run(199 * 60.0)
+    assert burning(rig) == ["b1"]
+    assert rig.zone.figures(rig.state)["school.b1.run_hours"] >= 3.15
+    rig.reload().run(3600.0)
+    assert rig.zone.figures(rig.state)["school.b1.run_hours"] >= 4.15
+    rig.reboot()
+    assert rig.zone.figures(rig.state)["school.b1.run_hours"] >= 4.15
+
+
+def test_a_burner_that_went_off_unseen_has_no_hours_of_that_time():
+    rig = Rig(SCHOOL, room=18.0, flow=50.0)
+    rig.run(1800.0)
+    rig.reload()
+    rig.t += 5 * 3600.0
+    rig.outputs["b1"] = rig.outputs["b1"]._replace(since=rig.t - 10.0)
+    rig.settle().run(600.0)
+    assert 0.5 <= rig.zone.figures(rig.state)["school.b1.run_hours"] <= 0.7
+
+
 def test_burners_that_heat_are_never_locked_out():
     """The lag always joins for a short while only; both give heat."""
     rig = Rig(SCHOOL, room=18.0, flow=40.0)

@@ -283,6 +283,49 @@ def test_with_no_time_at_all_nothing_is_wanted() -> None:
     assert rig.circuit.step(rig.state, rig.view(), rig.now()).wishes == []
 
 
+# -- the account ---------------------------------------------------------------------------------------------------
+
+PLAIN = Circuit("main-street", "km1", WHOLE, Lamps(1800.0, 30))
+"""Nothing but the calendar calls it."""
+
+
+@pytest.mark.parametrize("kill", [DUSK + HOUR, DUSK + 7 * HOUR + 17, DAWN - 1])
+def test_a_kill_loses_nothing_of_the_burn_that_goes_on(kill: float) -> None:
+    rig = Rig(PLAIN, restart=lambda at: at == kill).run(kill).run(DAY - kill)
+    assert rig.state.seconds == pytest.approx(DAWN - DUSK, abs=1) and rig.state.starts == 1
+    assert rig.state.energy == pytest.approx(1800 * (DAWN - DUSK) / 3600, abs=1)
+
+
+def test_a_power_cut_costs_ten_minutes_of_the_count_at_most() -> None:
+    rig = Rig(PLAIN).run(DUSK + 7 * HOUR + 17)
+    rig.restart, rig.reboot = (lambda at: at == rig.at), 5 * HOUR
+    seconds = rig.state.seconds
+    assert seconds >= 7 * HOUR - 600
+    rig.step()
+    rig.restart = lambda at: False
+    rig.run(DAY - rig.at)
+    assert DAWN - DUSK - 600 <= rig.state.seconds <= DAWN - DUSK
+    assert rig.circuit.figures(rig.state)["main-street.energy"] == round(1.8 * rig.state.seconds / 3600, 2)
+
+
+def test_lamps_that_went_off_unseen_are_not_counted() -> None:
+    """The agent was stopped, its outputs went off, and it came back hours later in the same boot."""
+    rig = Rig(PLAIN).run(DUSK + HOUR)
+    kept = json.loads(json.dumps(rig.circuit.dump(rig.state)))
+    rig.at += 5 * HOUR
+    rig.state, rig.since = rig.circuit.load(kept), rig.offset + rig.at - 20
+    rig.run(600)
+    assert rig.state.seconds == pytest.approx(HOUR + 600, abs=600)
+
+
+@given(st.floats(0, 1e8), st.floats(0, 1e8))
+def test_what_is_told_is_what_is_kept(seconds: float, energy: float) -> None:
+    """Else a figure that was rounded up would go back after a restart."""
+    state = CircuitState(seconds=seconds, energy=energy)
+    kept = PLAIN.load(json.loads(json.dumps(PLAIN.dump(state))))
+    assert PLAIN.figures(kept) == PLAIN.figures(state)
+
+
 # -- the hand ------------------------------------------------------------------------------------------------------
 
 

@@ -209,6 +209,18 @@ def test_the_volume_of_a_flow() -> None:
     assert (told(one)["overflow_volume"], told(one)["overflow_total"]) == (15.0, 15.0)
 
 
+def test_the_total_never_goes_back_when_an_overflow_ends() -> None:
+    """What flows after its last moment, until the gap is over, is none of it."""
+    one = bench(FLOW)
+    one.set("weir", 30.0)
+    spill(one, 1000, 2800)
+    totals = []
+    for at in range(1000, 3600, 20):
+        one.until(max(float(at), one.t))
+        totals.append(told(one)["overflow_total"])
+    assert totals == sorted(totals) and totals[-1] == log(one)[0]["m3"] == 15.0
+
+
 def test_a_flow_that_is_lost_is_said() -> None:
     one = bench(FLOW)
     one.set("weir", 36.0)

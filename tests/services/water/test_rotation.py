@@ -7,10 +7,14 @@ import random
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.control.api import NEVER, Output, View
 from agent.control.boot_time import BootShift
-from agent.services.water.rotation import Rotation, RotationState, rotate
+from agent.control.spell import Spell
+from agent.services.water.pump_group import pump_figures
+from agent.services.water.rotation import PumpRecord, Rotation, RotationState, rotate
 
 HOUR = 3600.0
 
@@ -285,3 +289,10 @@ def test_a_pump_that_gives_way_is_on_duty_where_all_are_wanted() -> None:
     one.out.clear()
     one.settle()
     assert one.state.duty == ("p1", "p2")
+
+
+@given(st.floats(0, 1e8))
+def test_the_hours_that_are_told_are_those_that_are_kept(seconds: float) -> None:
+    record = PumpRecord(Spell(seconds))
+    kept = PumpRecord.load(json.loads(json.dumps(record.dump())))
+    assert pump_figures(["p1"], [kept]) == pump_figures(["p1"], [record])

@@ -21,7 +21,7 @@ from agent.model import Quality, Value
 
 __all__ = [
     "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "InCalendar", "Is", "Lasting", "Memory", "Moves",
-    "Operand", "Still", "Times", "Verdict", "began", "dumped", "fingerprint", "loaded", "paused", "shifted",
+    "Operand", "Still", "Times", "Verdict", "began", "dumped", "fingerprint", "holding", "loaded", "paused", "shifted",
 ]  # fmt: skip
 
 ON = "on"
@@ -212,9 +212,10 @@ class Moves(_Leaf):
             return Verdict(_ended(memory, self.source.good_until(view, t)), None)
         value, marks = -read if self.rises else read, memory.marks
         if memory.on:
-            lowest = min(marks[0][1], value)
+            since, lowest = marks[0] if marks else (t, value)
+            lowest = min(lowest, value)
             if value < lowest + self.amount / 2:
-                return Verdict(_changed(memory, memory._replace(marks=((marks[0][0], lowest),))), True)
+                return Verdict(_changed(memory, memory._replace(marks=((since, lowest),))), True)
             return Verdict(Memory(marks=((t, value),), good=True), False)
         if memory.good:
             marks = _until(marks, t)
@@ -410,6 +411,12 @@ def began(memory: Memory, condition: Condition) -> float | None:
     return began(memory.parts[0], condition.condition) if isinstance(condition, During) else memory.since
 
 
+def holding(condition: Condition) -> Memory:
+    """The memory of `condition` as if it held: it does until it is known not to, whatever its times and hysteresis."""
+    spell = Spell(condition.seconds) if isinstance(condition, Still | Lasting) else Spell()
+    return Memory(on=True, spell=spell, parts=tuple(map(holding, _parts(condition))))
+
+
 def paused(memory: Memory, now: float) -> Memory:
     """The memory of a condition that is not looked at for now: the times that it counts stand still."""
     parts = tuple(paused(part, now) for part in memory.parts)
@@ -457,16 +464,18 @@ def _dumped_still(memory: Memory, of: Still) -> dict[str, Any]:
     if memory.spell.seconds < of.kept and not memory.on:
         return {}
     part = of.amount / PARTS
-    found = [value // part for _, value in memory.levels]
-    low, high = (min(found) + 1) * part, max(found) * part
     spell = [of.seconds, None] if memory.on else [memory.spell.seconds, memory.spell.since]
+    found = [value // part for _, value in memory.levels]
+    if not found:  # it is taken to hold, and no value was seen yet
+        return {"spell": spell}
+    low, high = (min(found) + 1) * part, max(found) * part
     return {"spell": spell, "levels": [low, high] if low <= high else [high + part / 2]}
 
 
 def _dumped_marks(memory: Memory, of: Moves) -> list[list[float]]:
     """The highest value, once half of a fall has come; while it is on, the lowest value. Of both a little less."""
     part = of.amount / PARTS
-    if memory.on:
+    if memory.on and memory.marks:
         at, lowest = memory.marks[0]
         return [[at, -(-lowest // part) * part]]
     if not memory.marks or memory.marks[0][1] - memory.marks[-1][1] < of.amount / 2:

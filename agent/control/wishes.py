@@ -8,8 +8,10 @@ from typing import Protocol
 from agent.control.api import Wish
 from agent.model import Value
 
-__all__ = ["SharedWishes", "WishTaker"]
+__all__ = ["INTERLOCK", "SharedWishes", "WishTaker"]
 
+INTERLOCK = 2
+"""The priority of interlocks."""
 Key = tuple[str, int]
 """An actuator and a priority."""
 
@@ -63,9 +65,11 @@ class SharedWishes:
         self._own.pop(control, None)
 
     def _tell(self, key: Key, holders: Mapping[str, Wish]) -> None:
-        """Where controls share an output (a pump) at one priority, the one that wants most of it holds."""
+        """Where controls share an output (a pump) at one priority, the one that wants most of it holds. Of interlocks
+        the one that wants least does: a latched burst is not opened, a dry pump not started by another one."""
         if not holders:
             self._arbiter.relinquish(*key)
             return
-        wish = max(holders.values(), key=lambda held: float(held.value or 0))
+        strongest = min if key[1] == INTERLOCK else max
+        wish = strongest(holders.values(), key=lambda held: float(held.value or 0))
         self._arbiter.wish(wish.actuator, wish.priority, wish.value, wish.cause)

@@ -141,6 +141,10 @@ class BocageSite(BusModel):
             where = ("actuators", name, "safe_state" if at.written("actuators", name, "safe_state") else "output")
             text = f"{self.site} drops what is not asked for any more: {name} cannot stay on without this gateway"
             at.error(where, text, "write safe_state: off, or hold")
+        for key in ("min_off", "max_on", "max_starts_per_hour"):
+            if at.written("actuators", name, key):
+                text = f"{key} bounds what is asked for here alone: others at {self.site} may move it; write it there"
+                at.warn(("actuators", name, key), text)
 
     def check_refresh(self, at: Checked, name: str, _output: PointRef) -> None:
         text = f"a wish is repeated every {DURATION.format(self.every)} by itself; leave refresh out"

@@ -107,3 +107,36 @@ def test_what_is_wrong_with_a_bus_to_another_site(said, old, new, message):
     assert old in ASKED
     found = said(ASKED.replace(old, new))
     assert message in found and "problem" not in found, found
+
+
+LOCK = "rules: {hatch: {if: {point: sump, below: 10}, lock: {actuator: far, value: off}}}\n"
+
+
+def test_an_interlock_locks_nothing_at_another_site(said):
+    assert said(ASKED + LOCK) == (
+        "21:64: error: far is an output of ailleurs (line 20): off only ends our wish there, and locks nothing; "
+        "write the interlock in the file of ailleurs\n 1 error\n"
+    )
+    assert said(ASKED + LOCK.replace("lock:", "then:")).startswith(" no problems")
+
+
+@pytest.mark.parametrize("limit", ["min_off: 5min", "max_on: 1h", "max_starts_per_hour: 4"])
+def test_a_limit_bounds_only_what_is_asked_of_another_site(said, limit):
+    key = limit.partition(":")[0]
+    found = said(ASKED.replace(FAR, FAR.replace("}", f", {limit}}}")))
+    assert f"warning: {key} bounds what is asked for here alone: others at ailleurs may move it" in found
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ("valve: far, frost: {signal: sump}", "far is an output of ailleurs: off only ends our wish"),
+        ("valve: far, leak: {burst: 1500 L/h for 3min}", "far is an output of ailleurs: off only ends our wish"),
+        ("valve: well, drain: far, frost: {signal: sump}", "far is an output of ailleurs: off only ends our wish"),
+    ],
+)
+def test_a_valve_of_another_site_is_not_held_closed(said, point, message):
+    meter = ASKED.replace("signals:\n", "signals:\n  ct: {from: io-3.ai2, kind: counter, unit: L, per_pulse: 10}\n")
+    assert message in said(f"{meter}water: {{points: {{fountain: {{meter: ct, {point}}}}}}}\n")
+    plain = said(f"{meter}water: {{points: {{fountain: {{meter: ct, valve: far}}}}}}\n")
+    assert "off only ends our wish" not in plain

@@ -38,11 +38,11 @@ def check_plant(at: Checked, keys: Keys, name: str, zone: ZoneConfig, heating: H
         why = "the target that is written" if needs == "flow_setpoint" else "the flow that calls the next burner"
         at.error((*where, needs), f'{needs} needs "heat_curve": {why}', at_key=True)
     for index, burner in enumerate(plant.burners or ()):
-        _check_relay(at, (*where, "burners", index), burner, name)
+        _check_relay(at, (*where, "burners", index), burner, name, held_off=True)
     for index, relay in enumerate(plant.sg_ready or ()):
         _check_relay(at, (*where, "sg_ready", index), relay, name)
     if plant.enable is not None:
-        _check_relay(at, (*where, "enable"), plant.enable, name)
+        _check_relay(at, (*where, "enable"), plant.enable, name, held_off=True)
     if plant.flow_setpoint is not None:
         _check_flow(at, where, zone, plant.flow_setpoint, heating)
     _check_hours(at, where, plant)
@@ -69,8 +69,10 @@ def _check_source(at: Checked, where: Keys, plant: PlantConfig) -> None:
         )
 
 
-def _check_relay(at: Checked, keys: Keys, name: str, zone: str) -> None:
-    at.actuator(keys, name, zone)
+def _check_relay(at: Checked, keys: Keys, name: str, zone: str, held_off: bool = False) -> None:
+    at.actuator(keys, name, zone, held_off)
+    if held_off:
+        at.held_here(keys, name)
     actuator = at.site.actuators.get(name)
     if actuator is not None and actuator.kind != "relay":
         at.error(keys, f"{name} is a level; a relay is needed here")

@@ -51,7 +51,9 @@ def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     if zone.outdoor is not None:
         at.measurement((*keys, "outdoor"), zone.outdoor, "degC")
     if zone.plant.burner is not None:
-        at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating")
+        at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating", zone.heat_curve is not None)
+        if zone.heat_curve is not None:
+            at.held_here((*keys, "plant", "burner"), zone.plant.burner)
     if zone.plant.pump is not None:
         at.actuator((*keys, "plant", "pump"), zone.plant.pump, "the heating")
         if zone.plant.pump == zone.plant.burner:

@@ -9,20 +9,26 @@ from typing import Any
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, fields, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
-from agent.control.conditions import Condition, Memory, dumped, fingerprint, loaded, shifted
+from agent.control.conditions import Condition, Memory, dumped, fingerprint, holding, loaded, shifted
 from agent.control.spell import Spell, next_fold
+from agent.control.wishes import INTERLOCK
 from agent.model import Severity, Value
 
 __all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
 
-INTERLOCK, RULE, REST = 2, 14, 15
-"""Priorities: of an interlock, of a rule, and of the value that an actuator of rules alone has while none holds."""
+RULE, REST = 14, 15
+"""Priorities: of a rule, and of the value that an actuator of rules alone has while none holds."""
 PATIENCE = 600.0
 """Seconds for which a point may be without a good value before that is the alarm sensor_fault."""
 AWAITED = 3600.0
 """Seconds after a start for which a point that was not read yet leaves a rule as it was: radio nodes send seldom."""
 _TICK = 1e-6
-SEVERITIES = {"interlock": Severity.INFO, "rule_max_on": Severity.MAJOR, "sensor_fault": Severity.MINOR}
+SEVERITIES = {
+    "interlock": Severity.INFO, "interlock_overruled": Severity.MAJOR, "rule_max_on": Severity.MAJOR,
+    "sensor_fault": Severity.MINOR,
+}  # fmt: skip
+_LOCK = "lock "
+"""The beginning of the cause of each interlock of the site file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Rule:
     inputs: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", self.condition.inputs)
+        moved = {self.actuator} if self.locks else set()
+        object.__setattr__(self, "inputs", self.condition.inputs | moved)
         object.__setattr__(self, "key", fingerprint(self.condition))
 
     @property
@@ -90,10 +97,13 @@ class Rule:
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> RuleState:
-        """The state from what was kept. Where the condition is another one now, only the open alarms are kept."""
+        """The state from what was kept. Where the condition is another one now, the open alarms are kept, and an
+        interlock that acts, until the new condition is known not to hold."""
         raised = frozenset(kept["raised"]) & SEVERITIES.keys()
         if kept["of"] != self.key:
-            return RuleState(self.condition.initial, raised=raised, anchor=kept["anchor"], restored=True)
+            acts = self.locks and bool(kept["active"])
+            memory = holding(self.condition) if acts else self.condition.initial
+            return RuleState(memory, acts, raised=raised, anchor=kept["anchor"], restored=True)
         return RuleState(
             loaded(kept["memory"], self.condition), kept["active"], kept["known"], Spell.load(kept["held"]),
             kept["spent"], kept["bad"], raised=raised, anchor=kept["anchor"], restored=True,
@@ -118,7 +128,7 @@ class Rule:
             state, memory=memory, active=active, known=state.known or holds is not None, held=held, spent=spent,
             bad=None if not bad else t if state.bad is None else state.bad,
         )  # fmt: skip
-        standing, due = self._standing(state, bad, t, due)
+        standing, due = self._standing(state, view, bad, due, t)
         raised, happenings = alarm_changes(self.subject, state.raised, standing, SEVERITIES)
         return Step(updated(state, raised=raised), self._wishes(state), happenings, due)
 
@@ -144,13 +154,16 @@ class Rule:
         return self.on_stale == "lock"
 
     def _standing(
-        self, state: RuleState, bad: list[str], now: float, due: float
+        self, state: RuleState, view: View, bad: list[str], due: float, now: float
     ) -> tuple[dict[str, Mapping[str, Any] | None], float]:
         """The alarms that stand, and when one may come."""
         found: dict[str, Mapping[str, Any] | None] = {}
         dues = [due]
         if self.locks and state.active:
             found["interlock"] = {"actuator": self.actuator, "value": self.value}
+            by = self._overruled(view)
+            if by or (by is None and "interlock_overruled" in state.raised):
+                found["interlock_overruled"] = {"actuator": self.actuator, "value": self.value, "by": by}
         if state.spent:
             found["rule_max_on"] = {"actuator": self.actuator, "max_on_s": self.max_on}
         elif self.max_on is not None and state.held.since is not None:
@@ -163,9 +176,17 @@ class Rule:
             dues.append(state.started + AWAITED)
         return found, min(dues, default=NEVER)
 
+    def _overruled(self, view: View) -> str | None:
+        """The cause of a service's interlock that holds the actuator elsewhere; empty: there is none. None: that cannot
+        be told, as at a start, before the first wishes hold."""
+        output = view.outputs.get(self.actuator)
+        if output is None or output.priority != INTERLOCK or output.value is None:
+            return None
+        return "" if output.cause.startswith(_LOCK) or output.value == self.value else output.cause
+
     def _wishes(self, state: RuleState) -> list[Wish]:
         wishes = [] if self.otherwise is None else [Wish(self.actuator, REST, self.otherwise, "no rule holds")]
         if state.active and not state.spent:
-            priority, what = (INTERLOCK, "lock") if self.locks else (RULE, "rule")
-            wishes.append(Wish(self.actuator, priority, self.value, f"{what} {self.subject}"))
+            priority, what = (INTERLOCK, _LOCK) if self.locks else (RULE, "rule ")
+            wishes.append(Wish(self.actuator, priority, self.value, f"{what}{self.subject}"))
         return wishes

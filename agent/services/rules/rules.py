@@ -64,6 +64,13 @@ def _check_lock(at: Checked, keys: Keys, rule: RuleConfig, line: int) -> None:
         at.error(keys, f"hold is no value of an interlock; write {said}, the safe_state of {name} (line {line})")
     elif value != safe:
         at.error(keys, f"an interlock leads to the safe_state alone: {name} has {said} (line {line}); write {said}")
+    elif (other := at.other_site(at.site.actuators[name].output)) is not None:
+        text = f"{name} is an output of {other} (line {line}): off only ends our wish there, and locks nothing"
+        at.error((*keys[:-1], "actuator"), text, f"write the interlock in the file of {other}")
+    elif value not in ("off", 0) and name in at.held_off:
+        owner, where = at.held_off[name]
+        text = f"{owner} (line {at.line(*where)}) may hold {name} off to protect it, and of two interlocks off wins"
+        at.warn(keys, f"{text}: this one does not switch it on then")
 
 
 def _check_rivals(at: Checked, rules: Mapping[str, RuleConfig]) -> None:

@@ -46,11 +46,20 @@ def check(at: Checked, water: Water) -> None:
         _check_district(at, ("water", "districts", name), water, district)
 
 
+def _is_held_closed(point: WaterPointConfig) -> bool:
+    """Whether frost, a drain or a burst that latches may hold the valve closed."""
+    latches = point.on_burst == "close_and_latch" and point.leak is not None and point.leak.burst is not None
+    return point.frost is not None or point.drain is not None or latches
+
+
 def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
     _check_meter(at, (*keys, "meter"), point.meter)
     for key in ("valve", "drain"):
         if getattr(point, key) is not None:
-            at.actuator((*keys, key), getattr(point, key), name)
+            held = key == "drain" or _is_held_closed(point)
+            at.actuator((*keys, key), getattr(point, key), name, held)
+            if held:
+                at.held_here((*keys, key), getattr(point, key))
     if point.tamper is not None:
         at.contact((*keys, "tamper"), point.tamper)
     if point.valve is not None or at.wrong(*keys, "valve"):
@@ -265,7 +274,7 @@ def _check_entries(at: Checked, keys: Keys, name: str, pumps: Sequence[PumpConfi
     for index, pump in enumerate(pumps):
         place: Keys = (*keys, "pumps", index)
         where = (*place, "actuator") if at.written(*place, "actuator") else place
-        at.actuator(where, pump.actuator, name)
+        at.actuator(where, pump.actuator, name, held_off=True)
         if pump.actuator in named:
             line = at.line(*named[pump.actuator])
             text = f"{pump.actuator} is also the name of a {named[pump.actuator][1].removesuffix('s')} (line {line})"
@@ -290,7 +299,7 @@ def _named(at: Checked) -> dict[str, tuple[str, str, str]]:
 def _check_pump(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
     """One pump as it always was."""
     if tank.pump is not None:
-        at.actuator((*keys, "pump"), tank.pump, name)
+        at.actuator((*keys, "pump"), tank.pump, name, held_off=True)
     elif not (at.wrong(*keys, "pump") or at.has_wrong(*keys, "pumps")):
         at.error(keys, f'"pump" is missing in {name}')
     for key in ("alternate", "standby_after", "both_below"):

@@ -57,6 +57,8 @@ class Checked:
         self._left_out = left_out
         self._unknown: dict[tuple[str, str], list[tuple[Keys, str | None]]] = {}
         self._owners: dict[str, tuple[str, Keys]] = {}
+        self.held_off: dict[str, tuple[str, Keys]] = {}
+        """Actuators that a service holds off or closed at the priority of an interlock, with its name and place."""
 
     def names(self, *section: str) -> set[str]:
         """The names of a section (or of a part of it), also those of wrong entries."""
@@ -276,10 +278,25 @@ class Checked:
         if below >= above:
             self.error((*keys, low), f"{low} {number(below)} is not below {high} {number(above)}")
 
-    def actuator(self, keys: Keys, name: str, owner: str) -> None:
-        """An actuator is there, and one service alone moves it."""
+    def actuator(self, keys: Keys, name: str, owner: str, held_off: bool = False) -> None:
+        """An actuator is there, and one service alone moves it. `held_off`: it may also hold it off as an interlock."""
         if self.known(keys, "actuator", name, self.names("actuators")):
             self.moved(keys, name, owner)
+            if held_off:
+                self.held_off.setdefault(name, (owner, keys))
+
+    def other_site(self, point: str) -> str | None:
+        """The site that a point is one of, if it is another one."""
+        device = self.site.devices.get(point.partition(".")[0])
+        bus = None if device is None else self.site.buses.get(device.bus)
+        return None if bus is None else bus.other_site
+
+    def held_here(self, keys: Keys, name: str) -> None:
+        """An actuator that must stay off or closed is one of this site: at another, off only ends our wish."""
+        actuator = self.site.actuators.get(name)
+        other = None if actuator is None else self.other_site(actuator.output)
+        if other is not None:
+            self.warn(keys, f"{name} is an output of {other}: off only ends our wish, and others there may hold it on")
 
     def moved(self, keys: Keys, name: str, owner: str) -> None:
         """One service alone moves an actuator, or a point that has none."""

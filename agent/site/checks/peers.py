@@ -37,7 +37,7 @@ def _check_allowed(at: Checked, keys: Keys, name: str) -> None:
     if not at.known(keys, "actuator", name, at.names("actuators")):
         return
     actuator = at.site.actuators.get(name)
-    if actuator is not None and _is_of_another(at, actuator.output):
+    if actuator is not None and at.other_site(actuator.output) is not None:
         at.error(keys, f"{name} is an output of another site ({actuator.output}): a wish is not passed on")
 
 
@@ -54,11 +54,5 @@ def _check_read(at: Checked, keys: Keys, name: str) -> None:
     device = site.devices.get(owner)
     if {name, source, owner} & set(site.privacy.personal) or (device is not None and device.personal):
         at.error(keys, f"{name} is personal: it stays on this gateway")
-    elif _is_of_another(at, source):
+    elif at.other_site(source) is not None:
         at.error(keys, f"{name} is a point of another site: the reader asks that one")
-
-
-def _is_of_another(at: Checked, point: str) -> bool:
-    device = at.site.devices.get(point.partition(".")[0])
-    bus = None if device is None else at.site.buses.get(device.bus)
-    return bus is not None and bus.other_site is not None

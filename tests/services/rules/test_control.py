@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from agent.control.conditions import AllOf, AnyOf, Compare, Is, Lasting, Operand
+from agent.control.api import Input, Output, View
+from agent.control.conditions import AllOf, AnyOf, Compare, Is, Lasting, Moves, Operand, Still
 from agent.model import Quality
 from agent.services.rules.control import AWAITED, PATIENCE, Rule
 from tests.services.water.bench import Bench
@@ -211,3 +213,75 @@ def test_an_interlock_with_another_condition_does_not_take_an_unread_contact_for
     assert house.value("well") is False and house.of("interlock") == [(0, "alarm")]
     house.set("hatch", False)
     assert house.value("well") is True
+
+
+OPEN = Is(Operand("hatch"), True)
+
+
+def reload(house: Bench, rule: Rule) -> None:
+    """The file has another rule of this name; nothing was read yet."""
+    kept = json.loads(json.dumps(house.control.dump(house.state)))
+    points = dict(house.points)
+    house.points.clear()
+    house.control, house.state = rule, rule.load(kept)
+    house.settle()
+    house.points.update(points)
+
+
+@pytest.mark.parametrize("on_stale", ["keep", "lock"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Lasting(OPEN, 20.0),
+        AnyOf((Lasting(OPEN, 20.0), Lasting(Is(Operand("other"), True), 5.0))),
+        AllOf((OPEN, Is(Operand("other"), True))),
+        Compare(Operand("hatch"), 1.5, hysteresis=1.0),
+        Still(Operand("hatch"), 0.5, 7200.0),
+        Moves(Operand("hatch"), 0.5, 600.0, rises=True),
+    ],
+)
+def test_an_interlock_holds_over_a_reload_until_its_new_condition_is_known_not_to(condition, on_stale):
+    """The hatch is open, and the condition of the interlock was changed in the file: it goes on holding."""
+    house = bench(HATCH)
+    house.rest["well"] = True
+    house.set("hatch", True)
+    house.until(100)
+    reload(house, replace(HATCH, condition=condition, on_stale=on_stale, points=tuple(sorted(condition.inputs))))
+    house.restart(heard=False)
+    assert house.value("well") is False, "nothing is known yet"
+    house.until(130)
+    house.set("hatch", None, Quality.BAD)
+    assert house.value("well") is False
+    house.set("hatch", True)
+    house.until(4000)
+    house.restart()
+    house.until(4100)
+    assert house.value("well") is False and house.of("interlock") == [(0, "alarm")]
+    house.set("other", False)
+    house.set("hatch", False)
+    house.until(4200)
+    assert house.value("well") is True and house.of("interlock")[1:] == [(4100, "cleared")]
+
+
+def test_a_rule_with_another_condition_begins_anew():
+    house = bench(TRACE)
+    house.set("air", -5.0)
+    house.until(700)
+    reload(house, replace(TRACE, condition=replace(COLD, seconds=900.0)))
+    house.settle()
+    assert house.value("trace") is False
+
+
+def test_an_interlock_says_that_another_one_holds_its_actuator_elsewhere():
+    """A valve that is to open in a fire is shut by a latched burst."""
+    fire = Rule("fire", Is(Operand("fire"), True), "ev1", True, locks=True, on_stale="keep", points=("fire",))
+    house = Bench(fire, "2026-01-15T12:00:00", {"ev1": False})
+    view = View({"fire": Input(True, Quality.GOOD, 1000.0)}, {"ev1": Output(False, 2, "burst", 900.0, None)})
+    step = fire.step(house.state, view, house.now)
+    assert [(one.code, one.detail) for one in step.happenings] == [
+        ("interlock", {"actuator": "ev1", "value": True}),
+        ("interlock_overruled", {"actuator": "ev1", "value": True, "by": "burst"}),
+    ]
+    held = view._replace(outputs={"ev1": Output(False, 2, "lock smoke", 900.0, None)})
+    step = fire.step(step.state, held, house.now)
+    assert [(one.kind, one.code) for one in step.happenings] == [("cleared", "interlock_overruled")]

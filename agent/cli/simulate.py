@@ -101,6 +101,8 @@ def _bar(duration: float, until_end: contextlib.ExitStack) -> Callable[[float], 
 def _print(found: Mapping[str, Any], zone: ZoneInfo) -> None:
     """One line a switching and a happening, in order; then what it came to."""
     lines = [(one["t"], one["at"], _edge(one)) for one in found["edges"]]
+    dropped = [one | {"priority": "", "cause": "power cut"} for one in found.get("dropped", [])]
+    lines += [(one["t"], one["at"], _edge(one)) for one in dropped]
     lines += [(one["t"], one["at"], _event(one)) for one in found["events"]]
     for _, at, text in sorted(lines, key=lambda line: line[0]):
         print(shown(f"{at}  {text}"))

@@ -207,10 +207,15 @@ class Plant:
                 self._move(output, False if self._by_output[output].kind == "relay" else 0.0)
         return []
 
-    def cut(self) -> None:
-        """Nothing has current: every output drops."""
+    def cut(self) -> list[tuple[str, Value, Value]]:
+        """Nothing has current: every output drops. Returns the actuators that moved, from where and to where."""
+        moved: list[tuple[str, Value, Value]] = []
         for output, spec in self._by_output.items():
-            self._move(output, False if spec.kind == "relay" else 0.0)
+            before, after = self._values[output], False if spec.kind == "relay" else 0.0
+            self._move(output, after)
+            if before != after:
+                moved.append((spec.name, before, after))
+        return moved
 
     def watchdog(self, device: str) -> float | None:
         return self._watchdogs.get(device)

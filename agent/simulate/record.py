@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.lib.timetext import local_text
-from agent.model import Event, Outcome
+from agent.model import Event, Outcome, Value
 from agent.simulate.scenario import ScenarioCommand
 
 __all__ = ["SimulationRecord"]
 
 
 class SimulationRecord:
-    """`edges` and `events` as `bocage simulate --json` prints them.
+    """`edges`, `dropped` and `events` as `bocage simulate --json` prints them.
 
     `start` is when the scenario begins, `zone` the site's timezone; `elapsed` tells the seconds since the start.
     """
@@ -24,6 +24,7 @@ class SimulationRecord:
         self._start, self._zone = start.astimezone(UTC), zone  # sums of local times skip no changes of the clock
         self._elapsed = elapsed
         self.edges: list[dict[str, Any]] = []
+        self.dropped: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
 
     def when(self) -> dict[str, Any]:
@@ -54,6 +55,11 @@ class SimulationRecord:
             **self.when(), "kind": what.kind, "code": what.code, "subject": what.subject,
             "severity": str(what.severity), "detail": detail,
         })  # fmt: skip
+
+    def note_dropped(self, moved: Iterable[tuple[str, Value, Value]]) -> None:
+        """Add the outputs that a power cut moved: no edges, which are what the agent wrote."""
+        for actuator, before, after in moved:
+            self.dropped.append({**self.when(), "actuator": actuator, "from": before, "to": after})
 
     def note_unheard(self, command: ScenarioCommand) -> None:
         """Add a command that no agent heard."""

@@ -198,7 +198,7 @@ class Simulation:
             self._down_for = None
             await self._die()
             if self._cut:
-                self._plant.cut()
+                self._record.note_dropped(self._plant.cut())
             self._at(self._back_at, lambda: None)
         if not self._alive:
             self._plant.settle()
@@ -447,6 +447,7 @@ class Simulation:
         accounts = self._engine.figures_now()
         return {
             "edges": self._record.edges,
+            **({"dropped": self._record.dropped} if self._record.dropped else {}),
             "events": self._record.events,
             "totals": totals,
             **({"accounts": accounts} if accounts else {}),

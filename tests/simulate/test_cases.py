@@ -208,7 +208,8 @@ def wrong_times(expected: Item, found: Any) -> Iterable[str]:
 
 
 def value_at(actuator: str, at: Any, found: Any) -> Any:
-    moves = list(edges(found, actuator))
+    fallen = (edge for edge in found.get("dropped", []) if edge["actuator"] == actuator)
+    moves = sorted([*edges(found, actuator), *fallen], key=lambda edge: edge["t"])
     value = moves[0]["from"] if moves else found["final"]["outputs"][actuator]["value"]
     for edge in moves:
         if (edge["t"] <= at) if isinstance(at, int | float) else (_apart(edge["at"], at) <= 0):

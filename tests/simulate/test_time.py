@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.cli import main
 from agent.lib.timed_event import TimedEvent
 from agent.simulate.loop import VirtualLoop, not_before
 from tests.simulate.conftest import SITE, START, Bench
@@ -62,8 +63,23 @@ def test_a_power_cut_drops_the_outputs_and_begins_another_boot(bench: Bench, lig
     found = bench.run("faults: [{at: 7h, power_cut: 30s}]\n")
     at_dusk, back = (edge for edge in found["edges"] if edge["actuator"] == "km1" and edge["to"] and edge["t"] < 30000)
     assert at_dusk["t"] < 7 * 3600
+    assert [(one["t"], one["from"], one["to"]) for one in found["dropped"] if one["actuator"] == "km1"] == [
+        (7 * 3600, True, False)
+    ]
     assert back["t"] == 7 * 3600 + 30 + 15 * 60  # nobody knows since when it is off: min_off counts from the boot
     assert found["totals"]["km1"]["on_s"] == bench.run("")["totals"]["km1"]["on_s"] - 930
+
+
+def test_a_line_says_what_a_power_cut_lets_fall(
+    bench: Bench, lighting: str, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    bench.site(lighting)
+    files = [str(bench.folder / name) for name in ("site.yaml", "scenario.yaml")]
+    for fault, lines in (("power_cut: 30s", 1), ("kill: agent", 0)):
+        assert bench.problems(f"{START}faults: [{{at: 7h, {fault}}}]\n") == []
+        assert main(["simulate", *files]) == 0
+        out = capsys.readouterr().out
+        assert out.count("km1              on -> off     power cut") == out.count("power cut") == lines
 
 
 def test_a_kill_is_no_power_cut(bench: Bench, lighting: str) -> None:

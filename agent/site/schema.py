@@ -49,7 +49,10 @@ def whole_model() -> type[Site]:
 
 
 class _Schema(GenerateJsonSchema):
-    """Sections may be empty: `signals:` with no value is valid. Our models have their short names."""
+    """Sections may be empty: `signals:` with no value is valid. Our models have their short names.
+
+    A mapping whose keys have a form has no others: so opening hours are by day or by a calendar, never both.
+    """
 
     def get_defs_ref(self, core_mode_ref: CoreModeRef) -> DefsRef:
         """`core_mode_ref` begins with a model's module, its name and its id: `agent.site.models.x.YConfig:123`."""
@@ -64,7 +67,9 @@ class _Schema(GenerateJsonSchema):
         return found
 
     def dict_schema(self, schema: Any) -> dict[str, Any]:
-        return {**super().dict_schema(schema), "type": ["object", "null"]}
+        found = super().dict_schema(schema)
+        only = {"additionalProperties": False} if "patternProperties" in found else {}
+        return {**found, **only, "type": ["object", "null"]}
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
         """Without it: defaults are the models' own (seconds), and an editor would write them as they are."""

@@ -20,10 +20,10 @@ def test_a_day_of_the_village(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["simulate", str(CONFIG / "village.yaml"), str(scenario), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     moved = {edge["actuator"] for edge in found["edges"]}
-    assert moved >= {"km1", "km3", "dim1", "p1", "p2", "spring", "s1", "s2", "pump", "trace"}
+    assert moved >= {"km1", "km3", "dim1", "p1", "p2", "spring", "s1", "s2", "pump", "trace", "ev1"}
     codes = {(event["code"], event["subject"]) for event in found["events"] if event["kind"] == "alarm"}
     assert codes >= {("point_alarm", "pressure"), ("point_alarm", "cold-room")}
     assert not any(code == "control_failed" for code, _ in codes)
     causes = {edge["cause"] for edge in found["edges"]}
     assert causes >= {"filling", "rule trace-heating", "main-street stalls: part_night_off", "lane no presence",
-                      "stars 22:00", "school pump_forced_below"}  # fmt: skip
+                      "stars 22:00", "opening hours (market)", "school pump_forced_below"}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.control.api import Control
@@ -10,10 +10,11 @@ from agent.control.calendar import winter
 from agent.control.week import Span, Week
 from agent.model import Severity
 from agent.services.water import config
-from agent.services.water.control import OPEN, Flush, Quota, WaterPoint
+from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.cuts import DistrictMeter, Storage
 from agent.services.water.districts import District, NightAlarm
 from agent.services.water.frost import Frost
+from agent.services.water.hours import OPEN, OpeningHours
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.lift import LiftStation
@@ -62,14 +63,19 @@ def actuator_defaults(water: config.Water) -> dict[str, ActuatorDefaults]:
     }
 
 
-def opening_hours(site: Site, point: config.WaterPointConfig) -> Week | None:
-    """The opening hours of a water point; days that the file does not name are closed. None: it has no hours.
+def opening_hours(site: Site, point: config.WaterPointConfig) -> OpeningHours | None:
+    """The opening hours of a water point. None: it has none, and is always open."""
+    found = point.opening_hours
+    if isinstance(found, config.CalendarHoursConfig):
+        return OpeningHours(_open_week(site, found.week) if found.week else None, found.calendar)
+    return OpeningHours(_open_week(site, found)) if found else None
+
+
+def _open_week(site: Site, hours: Mapping[str, Sequence[Window]]) -> Week:
+    """Days that the file does not name are closed.
 
     The most particular key holds: public_holiday, then the day of the week, then all.
     """
-    hours = point.opening_hours
-    if not hours:
-        return None
     spans = {
         key: tuple(Span(start, end if end > start else end + _DAY, OPEN) for start, end in sorted(windows))
         for key, windows in hours.items()

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from agent.site.language.base import Many, Model, Reference, Section
+from agent.site.language.base import Many, Model, Name, Reference, Section
 from agent.site.language.days import day_words
-from agent.site.language.spellings import spell, time_meant
+from agent.site.language.spellings import key_meant, spell, time_meant
 from agent.site.language.values import (
     Choice,
     Duration,
@@ -30,8 +30,8 @@ from agent.site.language.values import (
 )
 
 __all__ = [
-    "SECTION", "CheapPointConfig", "DistrictConfig", "LiftStationConfig", "LimitOfLevel", "OverflowConfig",
-    "PumpConfig", "TankConfig", "Water", "WaterPointConfig",
+    "SECTION", "CalendarHoursConfig", "CheapPointConfig", "DistrictConfig", "LiftStationConfig", "LimitOfLevel",
+    "OverflowConfig", "PumpConfig", "TankConfig", "Water", "WaterPointConfig",
 ]  # fmt: skip
 
 spell(
@@ -45,6 +45,7 @@ spell(
         "capacité": "capacity", "capacite": "capacity", "secteurs": "districts", "entrée": "in", "entree": "in",
         "postes": "lift_stations", "relevages": "lift_stations", "poire": "high_float", "poire haute": "high_float",
         "surverse": "overflow", "trop-plein": "overflow", "trop_plein": "overflow", "alarme": "alarm",
+        "calendrier": "calendar", "semaine": "week",
         "entrées": "in", "sorties": "out", "nuit": "night", "nuits": "nights", "stockage": "storage",
     },
     {
@@ -110,6 +111,33 @@ class QuotaConfig(Model):
     action: Annotated[Literal["alarm", "close"], Choice("alarm", "close")] = "alarm"
 
 
+WeekHours = Annotated[
+    dict[
+        Annotated[str, day_words("all", "public_holiday")],
+        Annotated[Many[WindowText], BeforeValidator(_hours)],
+    ],
+    BeforeValidator(lambda value: {} if value is None else value),
+]  # fmt: skip
+"""Hours by day: those of a day that is not named are those of `all`, or none."""
+
+
+class CalendarHoursConfig(Model):
+    """Opening hours by a calendar, in place of a week."""
+
+    calendar: Name
+    """A name under calendars: the point is open while it is on, and closed while it is not."""
+    week: WeekHours = Field(default_factory=dict)
+    """The hours while the calendar is not known. Without it the valve is closed then."""
+
+
+def _by_calendar(value: Any) -> str:
+    """A misspelt calendar is one too, so that the message knows the keys."""
+    if isinstance(value, dict):
+        named = any(key == "week" or key_meant(str(key), ("calendar",)) for key in value)
+        return "by calendar" if named else "by day"
+    return "by calendar" if isinstance(value, CalendarHoursConfig) else "by day"
+
+
 class WaterPointConfig(Model):
     """A fountain, a toilet, a hydrant: a meter, and perhaps a valve."""
 
@@ -118,12 +146,10 @@ class WaterPointConfig(Model):
     drain: Reference | None = None
     """Opens when the valve has closed for frost."""
     opening_hours: Annotated[
-        dict[
-            Annotated[str, day_words("all", "public_holiday")],
-            Annotated[Many[WindowText], BeforeValidator(_hours)],
-        ],
-        BeforeValidator(lambda value: {} if value is None else value),
+        Annotated[WeekHours, Tag("by day")] | Annotated[CalendarHoursConfig, Tag("by calendar")],
+        Discriminator(_by_calendar),
     ] = Field(default_factory=dict)  # fmt: skip
+    """By day, such as {all: ["07:00-21:00"]}, or by a calendar: {calendar: market}. Without it, it is always open."""
     frost: FrostConfig | None = None
     leak: LeakConfig | None = None
     on_burst: Annotated[Literal["close_and_latch", "alarm"], Choice("close_and_latch", "alarm")] = "close_and_latch"

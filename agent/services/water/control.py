@@ -14,12 +14,13 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
-from agent.control.week import Week
+from agent.control.named_calendars import calendar_input
 from agent.lib.counter import SECONDS, CounterTrail, Dial, follow
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water import frost as cold
 from agent.services.water import leaks
 from agent.services.water.frost import Frost, FrostState
+from agent.services.water.hours import OpeningHours
 from agent.services.water.leaks import Leak, MeterReading
 from agent.services.water.meter import PLAUSIBLE, Meter
 from agent.services.water.state import WaterState, dumped, loaded, shifted
@@ -28,8 +29,6 @@ from agent.services.water.valve import Valve
 __all__ = ["Flush", "Quota", "WaterPoint"]
 
 INTERLOCK, TODAY, SCHEDULE = 2, 13, 15
-OPEN = "open"
-"""The mode of a `Week` of opening hours in which the valve is open."""
 
 SEVERITIES = {
     leaks.NIGHT: Severity.MAJOR, leaks.CONTINUOUS: Severity.MAJOR, leaks.BURST: Severity.CRITICAL,
@@ -69,8 +68,8 @@ class WaterPoint:
     """L/h that the meter passes at most."""
     valve: Valve | None = None
     drain: Valve | None = None
-    hours: Week | None = None
-    """When the valve is `OPEN`; None: always."""
+    hours: OpeningHours | None = None
+    """When the valve is open; None: always."""
     frost: Frost | None = None
     leak: Leak = field(default_factory=Leak)
     latches: bool = True
@@ -83,6 +82,7 @@ class WaterPoint:
     def __post_init__(self) -> None:
         names = {self.meter, self.tamper, self.frost and self.frost.signal}
         names |= {valve.actuator for valve in (self.valve, self.drain) if valve is not None}
+        names |= {calendar_input(self.hours.by)} if self.hours is not None and self.hours.by else set()
         object.__setattr__(self, "inputs", frozenset(name for name in names if name is not None))
 
     # -- state -------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class WaterPoint:
         state, third = self._flush(state, view, now, happenings)
         before = before if state.flushing == flushing else state.meter
         state, fifth = self._leaks(state, before, view, now)
-        state = self._look_up_hours(state, now)
+        state = self._look_up_hours(state, view, now)
         tampered = good(view, self.tamper)
         if tampered is not None:
             state = updated(state, tampered=bool(tampered))
@@ -296,13 +296,14 @@ class WaterPoint:
         state = _own_water(state)
         return updated(state, flushing=now.monotonic, flush_index=index), now.monotonic + flush.run
 
-    def _look_up_hours(self, state: WaterState, now: Now) -> WaterState:
+    def _look_up_hours(self, state: WaterState, view: View, now: Now) -> WaterState:
         moment = now.reached
         if self.hours is None or moment is None:
             return state
-        if state.period is not None and state.period.start <= moment < state.period.end:
+        known, calendar = state.hours, view.calendars.get(self.hours.by)
+        if known is not None and known.start <= moment < known.end and known.calendar is calendar:
             return state
-        return replace(state, period=self.hours.at(moment))
+        return replace(state, hours=self.hours.at(moment, calendar))
 
     # -- wishes and alarms -------------------------------------------------------------------------------------
 
@@ -313,12 +314,11 @@ class WaterPoint:
         wishes, due = [], NEVER
         if self.hours is None:
             wishes.append(valve.wish(SCHEDULE, True, "no closing hours"))
-        elif now.civil is None or state.period is None:
+        elif now.civil is None or state.hours is None:
             wishes.append(valve.wish(SCHEDULE, False, "the time is not known"))
         else:
-            is_open = state.period.mode == OPEN
-            wishes.append(valve.wish(SCHEDULE, is_open, "opening hours" if is_open else "outside the opening hours"))
-            due = now.monotonic + (state.period.end - now.civil).total_seconds()
+            wishes.append(valve.wish(SCHEDULE, state.hours.is_open, state.hours.cause))
+            due = now.monotonic + (state.hours.end - now.civil).total_seconds()
         if self._quota_closes(state):
             wishes.append(valve.wish(TODAY, False, "quota"))
         elif state.flushing is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
 from agent.services.water.build import interval, level_in, overflow_flow
 from agent.services.water.config import (
+    CalendarHoursConfig,
     CheapPointConfig,
     DistrictConfig,
     LiftStationConfig,
@@ -22,6 +23,7 @@ from agent.site.language.document import Keys
 from agent.site.language.units import canonical
 from agent.site.language.values import DAYS, DURATION, Rate, Window, number
 from agent.site.models.actuators import ActuatorConfig
+from agent.site.models.calendars import IcsUrlConfig
 
 __all__ = ["check"]
 
@@ -37,6 +39,7 @@ def check(at: Checked, water: Water) -> None:
         _check_frost(at, keys, point)
         _check_night(at, keys, point)
         _check_burst(at, keys, point)
+        _check_calendar(at, keys, name, point)
         _check_hours(at, keys, name, point)
     for name, tank in water.tanks.items():
         _check_tank(at, ("water", "tanks", name), name, tank)
@@ -108,6 +111,20 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
     at.below((*keys, "frost"), frost, "close_below", "reopen_above")
 
 
+def _check_calendar(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
+    """A calendar on a server may become unknown: what holds then should be decided, not found out in the field."""
+    found, place = point.opening_hours, (*keys, "opening_hours", "calendar")
+    if not isinstance(found, CalendarHoursConfig):
+        return
+    at.known(place, "calendar", found.calendar, at.names("calendars"))
+    calendar = at.site.calendars.get(found.calendar)
+    if calendar is None or not isinstance(calendar.ics, IcsUrlConfig):
+        return
+    if not found.week and not at.has_wrong(*keys, "opening_hours", "week"):
+        text = f"{name} is closed while {found.calendar} is not known, as when its server gave nothing for 30 days"
+        at.warn(place, text, "give it hours for that time: week: {all: [\"07:00-21:00\"]}")
+
+
 def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
     """A coil that its valve's hours hold on for longer than max_on is switched off, with an alarm, every time."""
     valve = at.site.actuators.get(point.valve) if point.valve is not None else None
@@ -118,12 +135,27 @@ def _check_hours(at: Checked, keys: Keys, name: str, point: WaterPointConfig) ->
     if point.flush is not None and point.flush.run > valve.max_on and valve.fail != "normally_open":
         at.error((*keys, "flush", "run"), f"run is longer than {limit}")
     is_open = valve.fail != "normally_open"
-    longest = 60.0 * _longest_stretch(point.opening_hours, is_open)
+    longest = 60.0 * max((_longest_stretch(one, is_open) for one in _weeks(at, point)), default=0.0)
     if longest <= valve.max_on:
         return
     state, then = ("open", "closes") if is_open else ("closed", "opens")
     spell = "always" if longest == inf else f"for {number(round(longest / 3600, 2))} h"
     at.warn(place, f"{name} is {state} {spell}, longer than {limit}: it {then} after that, with an alarm")
+
+
+def _weeks(at: Checked, point: WaterPointConfig) -> Iterator[Mapping[str, Sequence[Window]]]:
+    """The hours of a water point by day of the week, whichever hold; those of an iCalendar are not in the file."""
+    found = point.opening_hours
+    if not isinstance(found, CalendarHoursConfig):
+        yield found
+        return
+    if found.week:
+        yield found.week
+    calendar = at.site.calendars.get(found.calendar)
+    if calendar is not None and calendar.ics is None:
+        early, times = round(calendar.before / 60), calendar.times or (Window(0, _DAY),)
+        times = tuple(Window(start - early, end if end > start else end + _DAY) for start, end in times)
+        yield {day: times if number in calendar.days else () for number, day in enumerate(DAYS)}
 
 
 def _longest_stretch(hours: Mapping[str, Sequence[Window]], is_open: bool) -> float:

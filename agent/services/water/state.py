@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.control.api import Now
 from agent.control.boot_time import BootShift
-from agent.control.week import Period
 from agent.lib.counter import CounterTrail
 from agent.services.water.frost import FrostState
+from agent.services.water.hours import HoursNow
 from agent.services.water.leaks import LeakState
 from agent.services.water.meter import Meter
 
@@ -43,13 +43,13 @@ class WaterState:
     anchor: float | None = None
     trail: CounterTrail | None = None
     """The count of a meter without a signal of its own; not kept: after a start its first reading is taken as it is."""
-    period: Period | None = None
-    """The period of the opening hours that holds now; not kept."""
+    hours: HoursNow | None = None
+    """The opening hours now; not kept."""
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
 
 
-_FORGOTTEN = frozenset({"period", "restored", "trail"})
+_FORGOTTEN = frozenset({"hours", "restored", "trail"})
 _NEWER = frozenset({"yesterday", "flushed_litres"})
 """Fields that an earlier version did not keep."""
 

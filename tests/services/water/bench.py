@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.control.api import Control, Input, Now, Output, View, Wish
+from agent.control.named_calendars import NamedCalendar
 from agent.model import Quality, Value
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -25,6 +26,7 @@ class Bench:
         self.trusted = True
         self.civil = True
         self.points: dict[str, Input] = {}
+        self.calendars: dict[str, NamedCalendar] = {}
         self.rest = dict(outputs)
         self.overrides: dict[str, Value] = {}
         self.broken: set[str] = set()
@@ -114,7 +116,7 @@ class Bench:
     def settle(self) -> None:
         """Step until nothing moves any more, as the engine does."""
         for _ in range(6):
-            now, view = self.now, View(self.points, self.outputs)
+            now, view = self.now, View(self.points, self.outputs, dict(self.calendars))
             step = self.control.step(self.state, view, now)
             self.steps += 1
             again = self.control.step(step.state, view, now)

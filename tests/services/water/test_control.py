@@ -20,6 +20,7 @@ from agent.model import Quality
 from agent.services.water import build
 from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
+from agent.services.water.hours import OpeningHours
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.meter import Meter
 from agent.services.water.valve import Valve
@@ -36,7 +37,7 @@ NIGHT = Leak(
     night=NightFlow(CALENDAR, 120, 240, 10.0), continuous=6 * H, burst=(1500.0, 180.0), closed=20.0, pulse=10.0
 )
 DAY = (Span(420, 1260, "open"),)
-HOURS = Week(CALENDAR, "closed", (DAY,) * 7)
+HOURS = OpeningHours(Week(CALENDAR, "closed", (DAY,) * 7))
 
 
 def controls(site):
@@ -386,7 +387,7 @@ def test_quota_counts_what_was_drawn_before_a_restart() -> None:
 
 
 def test_flush_after_three_days_without_a_draw_with_its_volume() -> None:
-    closed = Week(CALENDAR, "closed", ((),) * 7)
+    closed = OpeningHours(Week(CALENDAR, "closed", ((),) * 7))
     one = bench(replace(VALVED, hours=closed, flush=Flush()))
     one.pulses("ct", 600, 72 * H, 72 * H + 180, 1000)
     one.until(100 * H)
@@ -405,7 +406,7 @@ def test_a_draw_puts_the_flush_off() -> None:
 
 
 def test_frost_cuts_a_flush_short_and_it_is_made_again() -> None:
-    one = bench(replace(DRAINED, hours=Week(CALENDAR, "closed", ((),) * 7), flush=Flush()))
+    one = bench(replace(DRAINED, hours=OpeningHours(Week(CALENDAR, "closed", ((),) * 7)), flush=Flush()))
     one.plan(72 * H + 60, "air", -1.0)
     one.plan(73 * H, "air", 5.0)
     one.until(90 * H)

@@ -13,6 +13,7 @@ from agent.control.week import Span, Week
 from agent.model import Quality
 from agent.services.water.control import Flush, Quota, WaterPoint
 from agent.services.water.frost import Frost
+from agent.services.water.hours import OpeningHours
 from agent.services.water.leaks import Leak, NightFlow
 from agent.services.water.level_lost import FILL, LevelLost
 from agent.services.water.pump import DryRun, PumpSpec
@@ -31,7 +32,7 @@ FOUNTAIN = WaterPoint(
     pulse=10.0,
     valve=Valve("ev1", travel=20.0),
     drain=Valve("ev2", normally_open=True, travel=30.0),
-    hours=Week(CALENDAR, "closed", ((Span(420, 1260, "open"),),) * 7),
+    hours=OpeningHours(Week(CALENDAR, "closed", ((Span(420, 1260, "open"),),) * 7)),
     frost=Frost("air", CALENDAR, hold=2 * H),
     leak=Leak(NightFlow(CALENDAR, 120, 240, 10.0), 6 * H, (1500.0, 180.0), 20.0, pulse=10.0),
     quota=Quota(3000.0, close=True),

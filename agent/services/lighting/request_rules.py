@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 from agent.control.calendar import DAY
 from agent.services.lighting.build import MIN_OFF_HID, MIN_ON, on_demand, programme
@@ -45,14 +46,19 @@ def _check_triggers(at: Checked, keys: Keys, wanted: OnDemandConfig) -> None:
 def _check_trigger(at: Checked, keys: Keys, name: str) -> None:
     """A contact, and no output of ours: lamps that ask for themselves never go out."""
     at.contact(keys, name)
-    signal = at.site.signals.get(name)
-    source = signal.from_ if signal is not None else name
+    at.private.setdefault(name, keys)
+    source = at.source(name)
     for actuator, one in at.site.actuators.items():
         if source in (one.output, one.feedback):
             text = f"{name} shows the output of {actuator}, and would ask for itself"
             at.error(keys, f"{text}; name a button, a motion sensor or a contact")
+    same = {source, *(other for other, signal in at.site.signals.items() if signal.from_ == source)}
+    for place, word in _inputs(at):
+        if word in same and ("." in word or word in at.site.signals):
+            text = f"{word} asks for light (line {at.line(*keys)}), and here it would tell each time that it is on"
+            at.warn(place, f"{text}: who asks for light is not told", "take a contact of its own")
     for section, part, condition in _conditions(at):
-        points = {point for key, point in looked_at(condition) if key == "point"} & {name, source}
+        points = {point for key, point in looked_at(condition) if key == "point"} & same
         if points:
             text = f"{part} would tell each time that {points.pop()} is on, and when: who asks for light is not told"
             place = (section, part, "point") if at.written(section, part, "point") else (section, part)
@@ -62,6 +68,23 @@ def _check_trigger(at: Checked, keys: Keys, name: str) -> None:
     if found is not None and not found.is_polled and at.written("devices", device, "publish"):
         text = f"{name} tells when people come by, so nothing of {device} leaves the gateway; leave out publish"
         at.warn(keys, f"{text} (line {at.line('devices', device, 'publish')})")
+
+
+def _inputs(at: Checked) -> Iterator[tuple[Keys, str]]:
+    """The words of the services beside those that ask for light: their alarms and audit records leave the box at
+    once."""
+    for section in (service.name for service, _ in at.site.services() if not service.is_named):
+        for place, text in _texts((section,), at.document.value((section,))):
+            if "on_demand" not in place and "presence" not in place:
+                yield place, text
+
+
+def _texts(keys: Keys, value: Any) -> Iterator[tuple[Keys, str]]:
+    if isinstance(value, str):
+        yield keys, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from _texts((*keys, key), one)
 
 
 def _conditions(at: Checked) -> Iterator[tuple[str, str, ConditionConfig]]:

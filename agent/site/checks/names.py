@@ -57,6 +57,8 @@ class Checked:
         self._left_out = left_out
         self._unknown: dict[tuple[str, str], list[tuple[Keys, str | None]]] = {}
         self._owners: dict[str, tuple[str, Keys]] = {}
+        self.private: dict[str, Keys] = {}
+        """Points and signals that ask for light, and where: they tell when people come by."""
         self.held_off: dict[str, tuple[str, Keys]] = {}
         """Actuators that a service holds off or closed at the priority of an interlock, with its name and place."""
 
@@ -284,6 +286,23 @@ class Checked:
             self.moved(keys, name, owner)
             if held_off:
                 self.held_off.setdefault(name, (owner, keys))
+
+    def source(self, name: str) -> str:
+        """The point that a signal is made of, or the point itself."""
+        signal = self.site.signals.get(name)
+        return name if signal is None else signal.from_
+
+    def asks_for_light(self, name: str) -> Keys | None:
+        """Where light is asked for by a point, or by the radio node that sends it; None: nowhere."""
+        point = self.source(name)
+        for trigger, keys in self.private.items():
+            own = self.source(trigger)
+            owner = own.partition(".")[0]
+            device = self.site.devices.get(owner)
+            sends_alone = device is not None and not device.is_polled and point.partition(".")[0] == owner
+            if point == own or sends_alone:
+                return keys
+        return None
 
     def other_site(self, point: str) -> str | None:
         """The site that a point is one of, if it is another one."""

@@ -54,5 +54,8 @@ def _check_read(at: Checked, keys: Keys, name: str) -> None:
     device = site.devices.get(owner)
     if {name, source, owner} & set(site.privacy.personal) or (device is not None and device.personal):
         at.error(keys, f"{name} is personal: it stays on this gateway")
+    elif (asked := at.asks_for_light(source)) is not None:
+        text = f"{name} tells when people come by, as it asks for light (line {at.line(*asked)})"
+        at.error(keys, f"{text}: it stays on this gateway")
     elif at.other_site(source) is not None:
         at.error(keys, f"{name} is a point of another site: the reader asks that one")

@@ -37,7 +37,6 @@ def check_site(
     check_signals(at)
     check_actuators(at)
     check_calendars(at, calendars)
-    check_peers(at)
     for index, name in enumerate(site.privacy.personal):
         at.known(("privacy", "personal", index), "device or signal", name, at.names("devices") | at.names("signals"))
     _check_privacy(at)
@@ -46,6 +45,7 @@ def check_site(
     _check_parts(at)
     for service, section in site.services():
         service.rules.check(at, section)
+    check_peers(at)
     for name in site.signals:
         check_unit(at, name)
     check_drivers(at)

@@ -196,6 +196,42 @@ def test_an_alarm_on_a_trigger_is_told(said: Callable[[str], list[str]]) -> None
     assert "warning: at-night would tell each time that io-1.di3 is on, and when" in found
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("lighting:\n", "lighting:\n  local_switch: {manual_on: io-1.di3}\n", "17:29"),
+        ("lighting:\n", "water: {points: {wc: {meter: m1, tamper: button}}}\nlighting:\n", "16:42"),
+    ],
+)
+def test_an_input_of_something_else_that_asks_for_light_is_told(said, old: str, new: str, place: str) -> None:
+    """A local switch, a lid: their alarms tell at once that it is on."""
+    found = [one for one in said(SITE.replace(old, new)) if "asks for light" in one]
+    assert len(found) == 1 and found[0].startswith(f"{place}: warning: ")
+    assert "it would tell each time that it is on: who asks for light is not told; take a contact" in found[0]
+
+
+def test_an_alarm_on_another_signal_of_the_same_contact_is_told(said: Callable[[str], list[str]]) -> None:
+    site = SITE.replace("signals:\n", "signals:\n  twin: {from: io-1.di3}\n")
+    (found,) = said(site + "alarms:\n  at-night: {point: twin, is: on, for: 1min}\n")
+    assert "warning: at-night would tell each time that twin is on, and when" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [
+        ("io-1.di4", False), ("button", False), ("io-1.di3", False), ("twin", False), ("ers-1.temperature", False),
+        ("warmth", False), ("io-1.di5", True), ("km1", True),
+    ],
+)  # fmt: skip
+def test_another_site_does_not_read_what_asks_for_light(said, name: str, is_told: bool) -> None:
+    """Nor anything else of a radio node that sends when people come by: the agent would refuse it."""
+    site = asks("{triggers: [button, io-1.di4, ers-1.motion], for: 15min}")
+    site = site.replace("signals:\n", "signals:\n  twin: {from: io-1.di3}\n")
+    found = [one for one in said(f"{site}peers: {{pompage: {{read: [{name}]}}}}\n") if "people come by" in one]
+    assert bool(found) is not is_told
+    assert all("error" in one and "it stays on this gateway" in one for one in found)
+
+
 def test_triggers_stay_on_the_box_and_so_does_all_of_a_radio_node(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(asks("{triggers: [button, io-1.di4, ers-1.motion], for: 15min}"), encoding="utf-8")

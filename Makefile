@@ -21,9 +21,9 @@ help: ## this list
 demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends by itself, SPEED=600 hurries
 	$(BIN)/bocage demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED))
 
-# Processes of pytest take one file after the other, those with the most tests first. Four at the most: a container that may
-# use two processors of sixty-four sees them all.
-test: JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 4 : n)))
+# Processes of pytest take one file after the other, those with the most tests first. One more than processors, for most
+# tests wait most of the time; four at the most: a container that may use two processors of sixty-four sees them all.
+test: JOBS ?= $(shell n=$$(nproc); echo $$((n > 3 ? 4 : n + 1)))
 test: test-packages $(VENV)/.test lint ## lint, types, import contracts and all tests; JOBS=1 one by one; ARGS goes to pytest
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
 

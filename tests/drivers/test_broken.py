@@ -131,6 +131,7 @@ def odd_rule(site: Path, broken: Callable[[str], None], installed: Path) -> Call
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_fails_costs_its_own_bus(
     run: Bocage, site: Path, odd_rule: Callable[[str, str], None], rule: str
@@ -363,6 +364,7 @@ FAILS = {
 """What raises an error that a driver must not raise, and what the status of its bus says of that."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAILS)
 def test_a_method_that_fails_costs_its_own_bus(
     site: Path, logger: LoggerDevice, environment: dict[str, str], odd: Callable[[str], None], name: str
@@ -407,6 +409,7 @@ def problem(done: subprocess.CompletedProcess[str], device: str) -> str:
     return next((one["message"] for one in problems if one["message"].startswith(f"{device}: ")), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFFLINE)
 def test_check_bus_reports_a_method_that_fails_and_the_other_buses(
     run: Bocage, site: Path, odd: Callable[[str], None], name: str
@@ -484,6 +487,7 @@ def test_a_command_says_in_one_line_what_fails(
     assert (scanned.returncode, read.returncode, written.returncode) == (1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [
     "def __init__(self, *_): raise SystemExit('bye')", "points = None", "points = ['x']",
     "async def write(self, *_): raise RuntimeError('write')", "async def read(self, _points): raise SystemExit('bye')",

@@ -93,6 +93,18 @@ def test_the_points_of_a_pump_are_points(said):
         ("above: 99", []),
         ("below: 0", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is never below 0"]),
         ("below: 1", []),
+        ("above: -1", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is always above -1"]),
+        ("above: 0", []),
+        ("below: 101", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is always below 101"]),
+        ("above: 90, hysteresis: 91", [
+            "21:66: warning: tank-level shows 0 to 100 (line 13): once above 90 it never ends, which would be at -1"]),
+        ("above: 90, hysteresis: 90", []),
+        ("below: 20, hysteresis: 81", [
+            "21:66: warning: tank-level shows 0 to 100 (line 13): once below 20 it never ends, which would be at 101"]),
+        ("falls: 101, within: 1h", ["21:50: warning: tank-level shows 0 to 100 (line 13): it never falls by 101"]),
+        ("rises: 100, within: 1h", []),
+        ("still: 101, for: 1h", ["21:50: warning: tank-level shows 0 to 100 (line 13): it never moves by 101"]),
+        ("is: 120", ["21:47: warning: tank-level shows 0 to 100 (line 13): it is never 120"]),
     ],
 )  # fmt: skip
 def test_a_limit_that_the_sensor_cannot_show(said, limit, said_of_it):
@@ -107,3 +119,64 @@ def test_two_parts_of_services_under_one_name(said, saint_seine):
     assert len(found) == 1 and found[0].endswith(
         f': error: "school" is already a name in water.tanks (line {line}); take another one'
     )
+
+
+def test_a_value_outside_the_valid_range_is_none_that_the_sensor_shows(said):
+    valid = SITE.replace("out-1.temperature, unit: degC", "out-1.temperature, unit: degC, valid: [-30, 50]")
+    assert valid != SITE and said(valid) == []
+    found = said(valid.replace(IF, "{point: air-temp, below: -40}"))
+    assert found == ["21:48: warning: air-temp shows -30 to 50 (line 12): it is never below -40"]
+
+
+LEVEL = 'scale: [0, 100], unit: "%"'
+TANK = "reservoir: {level: tank-level, pump: well"
+
+
+@pytest.mark.parametrize(
+    ("scale", "keys", "messages"),
+    [
+        ("[0, 80]", "", [
+            "19:16: error: stop 85 % is never reached: tank-level shows 0 to 80 % (line 13)",
+            "19:16: warning: high 95 % is never reached: tank-level shows 0 to 80 % (line 13)"]),
+        ("[0, 80]", ", stop: 80 %, high: 90 %", [
+            "19:66: warning: high 90 % is never reached: tank-level shows 0 to 80 % (line 13)"]),
+        ("[50, 100]", ", start: 45 %, low: 50 %, stop: 90 %", [
+            "19:55: error: start 45 % is never reached: tank-level shows 50 to 100 % (line 13)",
+            "19:66: error: low 50 % is not below start 45 %"]),
+        ("[5, 95]", "", []),
+        ("[0, 80]", ", stop: 75 %, high: 79 %, tariff: {cheap: ['22:30-06:30'], start: 60 %, stop: 78 %, "
+         "otherwise: {start: 30 %, stop: 50 %}}", []),
+        ("[0, 80]", ", high: 79 %, stop: 78 %, tariff: {cheap: ['22:30-06:30'], start: 81 %, stop: 82 %}", None),
+    ],
+)  # fmt: skip
+def test_a_level_that_the_sensor_of_a_tank_cannot_show(said, scale, keys, messages):
+    """Its pump would never stop, or never start."""
+    found = said(SITE.replace(LEVEL, LEVEL.replace("[0, 100]", scale)).replace(TANK, TANK + keys))
+    if messages is None:
+        assert any("error: start 81 % is never reached" in one for one in found)
+        assert any("error: stop 82 % is never reached" in one for one in found)
+    else:
+        assert sorted(found) == sorted(messages)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("close_below: 2,", "close_below: -45,", "close_below -45 degC is never passed: air-temp shows -40 to 50 degC"),
+        ("reopen_above: 4,", "reopen_above: 50,", "reopen_above 50 degC is never passed: air-temp shows -40 to 50"),
+        ("off_above: 20,", "off_above: 200,", "off_above 200 lx is never passed: lux shows 0 to 200 lx"),
+        ("scale: [0, 120]", "scale: [0, 60]", "max_flow 70 degC is never reached: flow-temp shows 0 to 60 degC"),
+        ("valid: [-5, 45]", "valid: [10, 18]", "comfort 19 degC is never reached: classroom shows 10 to 18 degC"),
+    ],
+)
+def test_other_limits_that_a_sensor_cannot_show(said, saint_seine, old, new, message):
+    site = saint_seine.replace("out-1.temperature, unit: degC", "out-1.temperature, unit: degC, valid: [-40, 50]")
+    assert site != saint_seine and site.count(old) == 1
+    before = said(site)
+    (found,) = (one for one in said(site.replace(old, new)) if one not in before and message in one)
+    assert "warning" in found
+
+
+def test_an_amount_beyond_all_measure_is_a_slip(said):
+    found = said(SITE.replace("pump: well}", "pump: well, capacity: 999999999999999999 m3}"))
+    assert found == ["19:58: error: 999999999999999999 m3 is too much; write at most 1000000 m3"]

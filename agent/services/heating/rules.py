@@ -82,6 +82,8 @@ def _check_curve(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     if curve is None:
         return
     at.measurement((*keys, "heat_curve", "signal"), curve.signal, "degC")
+    limit = f"max_flow {number(curve.max_flow)} degC"
+    at.check_reached((*keys, "heat_curve", "max_flow"), curve.signal, limit, curve.max_flow)
     if zone.outdoor is None and not at.wrong(*keys, "outdoor"):
         at.error((*keys, "heat_curve"), 'a heat curve needs "outdoor": the outdoor temperature', at_key=True)
     for index, (one, next_one) in enumerate(pairwise(curve.points)):
@@ -101,6 +103,10 @@ def _check_setpoints(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
         if below > above:
             key = low if at.written(*keys, "setpoints", low) else high
             at.error((*keys, "setpoints", key), f"{low} {number(below)} degC is above {high} {number(above)} degC")
+    for mode in ("frost", "reduced", "comfort"):
+        target = getattr(points, mode)
+        text = f"{mode} {number(target)} degC"
+        at.check_reached((*keys, "setpoints", mode), zone.sensor, text, target)
     if points.comfort > COMFORT:
         at.warn(
             (*keys, "setpoints", "comfort"),
@@ -232,10 +238,14 @@ def _check_control(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
 def _check_hot_water(at: Checked, keys: Keys, name: str, water: HotWaterConfig) -> None:
     at.measurement((*keys, "sensor"), water.sensor, "degC")
     at.actuator((*keys, "actuator"), water.actuator, name)
+    at.check_reached((*keys, "setpoint"), water.sensor, f"{number(water.setpoint)} degC", water.setpoint)
     if water.setpoint < 50:
         text = f"hot water at {number(water.setpoint)} degC is below 50 degC (arrêté du 30 novembre 2005)"
         at.warn((*keys, "setpoint"), text)
     cycle = water.thermal_cycle
+    if cycle is not None:
+        where, limit = (*keys, "thermal_cycle", "temperature"), f"{number(cycle.temperature)} degC"
+        at.check_reached(where, water.sensor, limit, cycle.temperature)
     if cycle is not None and not any(cycle.temperature >= t and cycle.hold >= s for t, s in _CYCLES):
         at.warn(
             (*keys, "thermal_cycle"),

@@ -100,6 +100,9 @@ def _check_photocell(at: Checked, keys: Keys, circuit: CircuitConfig) -> None:
         return
     at.measurement((*keys, "photocell", "signal"), cell.signal, "lx")
     at.below((*keys, "photocell"), cell, "on_below", "off_above")
+    for key, side in (("on_below", "below"), ("off_above", "above")):
+        limit = getattr(cell, key)
+        at.check_reached((*keys, "photocell", key), cell.signal, f"{key} {number(limit)} lx", limit, side)
 
 
 def _check_nights(at: Checked, keys: Keys, circuit: CircuitConfig) -> None:

@@ -109,6 +109,9 @@ def _check_frost(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
         return
     at.measurement((*keys, "frost", "signal"), frost.signal, "degC")
     at.below((*keys, "frost"), frost, "close_below", "reopen_above")
+    for key, side in (("close_below", "below"), ("reopen_above", "above")):
+        limit = getattr(frost, key)
+        at.check_reached((*keys, "frost", key), frost.signal, f"{key} {number(limit)} degC", limit, side)
 
 
 def _check_calendar(at: Checked, keys: Keys, name: str, point: WaterPointConfig) -> None:
@@ -231,6 +234,7 @@ def _check_tank(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
     _check_order(at, {key: ((*keys, key), getattr(tank, key)) for key in ("low", "start", "stop", "high")})
     _check_tariff(at, keys, tank)
     _check_both(at, keys, tank)
+    _check_reached(at, keys, tank)
 
 
 Level = tuple[Keys, float]
@@ -243,6 +247,24 @@ def _check_order(at: Checked, limits: Mapping[str, Level]) -> None:
         if below >= above and not (at.wrong(*below_at) or at.wrong(*above_at)):
             place = below_at if at.written(*below_at) else above_at
             at.error(place, f"{low} {number(below)} % is not below {high} {number(above)} %")
+
+
+def _check_reached(at: Checked, keys: Keys, tank: TankConfig) -> None:
+    """A level at which pumps start or stop is one that the sensor can show: else it overflows, or runs empty."""
+    scale = at.good_range(tank.level)
+    if scale is None:
+        return
+    other = None if tank.tariff is None else tank.tariff.otherwise
+    rest: tuple[Keys, object] = (keys, tank) if other is None else ((*keys, "tariff", "otherwise"), other)
+    for place, part in (((*keys, "tariff"), tank.tariff), rest):
+        for key in ("start", "stop"):
+            limit = getattr(part, key, None)
+            if limit is not None and not scale[0] <= limit <= scale[1] and not at.wrong(*place):
+                at.error((*place, key), f"{key} {number(limit)} % is never reached: {at.shows(tank.level)}")
+    for key in ("low", "high", "both_below"):
+        limit = getattr(tank, key)
+        if limit is not None:
+            at.check_reached((*keys, key), tank.level, f"{key} {number(limit)} %", limit)
 
 
 def _check_tariff(at: Checked, keys: Keys, tank: TankConfig) -> None:
@@ -394,12 +416,10 @@ def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, 
             at.error((*keys, key), f"{key} is in {limit.unit}, and {level} {own}; write a number in its own unit")
         else:
             limits[key] = found
-    scale = at.scale(level)
+    scale = at.good_range(level)
     for key, limit in limits.items():
         if scale is not None and not scale[0] <= limit <= scale[1]:
-            shows = f"{level} shows {number(scale[0])} to {number(scale[1])} {unit}".strip()
-            line = at.line("signals", level)
-            at.error((*keys, key), f"{key} {getattr(station, key)} is never reached: {shows} (line {line})")
+            at.error((*keys, key), f"{key} {getattr(station, key)} is never reached: {at.shows(level)}")
     for low, high in pairwise(key for key in ("stop", "start", "high") if key in limits):
         if limits[low] >= limits[high]:
             text = f"{low} {getattr(station, low)} is not below {high} {getattr(station, high)}"

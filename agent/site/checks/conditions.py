@@ -112,18 +112,40 @@ def _check_compared(at: Checked, keys: Keys, one: ConditionConfig, comparison: b
 
 
 def _check_scale(at: Checked, keys: Keys, one: ConditionConfig) -> None:
-    """A limit that the sensor cannot reach is never passed."""
-    scale = None if one.point is None else at.scale(one.point)
+    """A limit or a movement that the sensor cannot show never comes, or is always there."""
+    scale = None if one.point is None else at.good_range(one.point)
     if scale is None or one.point is None:
         return
-    lowest, highest = scale
-    for key, limit in (("above", one.above), ("below", one.below)):
-        unit, own = "" if limit is None else canonical(limit.unit), canonical(_unit(at, one.point))
-        is_odd = unit not in ("", own) and factor(unit, own) is None  # which is told
-        value = None if limit is None or is_odd else amount_in(at.site, one, limit)
-        if value is not None and (value >= highest if key == "above" else value <= lowest):
-            shows = f"{one.point} shows {number(lowest)} to {number(highest)} (line {at.line('signals', one.point)})"
-            at.warn((*keys, key), f"{shows}: it is never {key} {number(value)}")
+    (lowest, highest), own = scale, canonical(_unit(at, one.point))
+    shows = f"{one.point} shows {number(lowest)} to {number(highest)} (line {at.line('signals', one.point)})"
+
+    def value(key: str) -> float | None:
+        amount = getattr(one, key)
+        unit = "" if amount is None else canonical(amount.unit)
+        is_odd = unit not in ("", own) and factor(unit, own) is None  # which is told, or a difference
+        if amount is None or (is_odd and not {unit, own} <= {"K", "degC"}):
+            return None
+        return amount_in(at.site, one, amount)
+
+    band = value("hysteresis") or 0.0
+    for key, sign, least, most in (("above", 1.0, lowest, highest), ("below", -1.0, -highest, -lowest)):
+        limit = value(key)
+        if limit is None:
+            continue
+        if sign * limit >= most:
+            at.warn((*keys, key), f"{shows}: it is never {key} {number(limit)}")
+        elif sign * limit < least:
+            at.warn((*keys, key), f"{shows}: it is always {key} {number(limit)}")
+        elif sign * limit - band < least:
+            text = f"once {key} {number(limit)} it never ends, which would be at {number(limit - sign * band)}"
+            at.warn((*keys, "hysteresis"), f"{shows}: {text}")
+    for key, what in (("falls", "never falls"), ("rises", "never rises"), ("still", "never moves")):
+        moved = value(key)
+        if moved is not None and moved > highest - lowest:
+            at.warn((*keys, key), f"{shows}: it {what} by {number(moved)}")
+    wanted = one.is_
+    if isinstance(wanted, float) and not lowest <= wanted <= highest:
+        at.warn((*keys, "is"), f"{shows}: it is never {number(wanted)}")
 
 
 def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -> None:

@@ -268,6 +268,31 @@ class Checked:
             return None
         return min(signal.scale), max(signal.scale)
 
+    def good_range(self, reference: str) -> tuple[float, float] | None:
+        """The least and the largest good value that a signal can have, in its unit; None: it has no bounds."""
+        signal, scale = self.site.signals.get(reference), self.scale(reference)
+        valid = None if signal is None else signal.valid
+        if scale is None or valid is None:
+            return scale or valid
+        return max(scale[0], valid[0]), min(scale[1], valid[1])
+
+    def shows(self, reference: str) -> str:
+        """The words for what a signal with bounds can show."""
+        found = self.good_range(reference) or (0.0, 0.0)
+        values = f"{number(found[0])} to {number(found[1])} {self.site.signals[reference].unit}".rstrip()
+        return f"{reference} shows {values} (line {self.line('signals', reference)})"
+
+    def check_reached(self, keys: Keys, reference: str, limit: str, value: float, side: str = "") -> None:
+        """Warn of a limit that no good value passes. `side` is where values pass it, `above` or `below`; without one
+        they reach it."""
+        found = self.good_range(reference)
+        if found is None:
+            return
+        below, above = side == "below", side == "above"
+        never = value <= found[0] if below else value >= found[1] if above else not found[0] <= value <= found[1]
+        if never:
+            self.warn(keys, f"{limit} is never {'passed' if side else 'reached'}: {self.shows(reference)}")
+
     def profile_unit(self, device: str, point: str) -> str:
         """The unit of a device's point by its profile. Empty: there is no such point, or it has none."""
         found = self.site.devices.get(device)

@@ -176,8 +176,10 @@ _TIME = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _TEN_YEARS = 3650 * 86400.0
 DURATION = Quantity("a duration", _TIME, ("s", "min", "h"), high=_TEN_YEARS)
 _FLOW = {"L/h": 1.0, "L/min": 60.0, "L/s": 3600.0, "m3/h": 1000.0}
-FLOW = Quantity("a flow", _FLOW, ("L/h", "m3/h"))
-VOLUME = Quantity("a volume", {"L": 1.0, "m3": 1000.0}, ("L", "m3"), above=True)
+_MOST = 1e9
+"""Litres, litres an hour, watts: more of them is a slip."""
+FLOW = Quantity("a flow", _FLOW, ("L/h", "m3/h"), high=_MOST)
+VOLUME = Quantity("a volume", {"L": 1.0, "m3": 1000.0}, ("L", "m3"), high=_MOST, above=True)
 PERCENT = Quantity("a percentage", {"%": 1.0}, ("%",), high=100)
 
 Duration = Annotated[float, DURATION]
@@ -194,7 +196,7 @@ Flow = Annotated[float, FLOW]
 """Litres an hour."""
 Volume = Annotated[float, VOLUME]
 """Litres."""
-Power = Annotated[float, Quantity("a power", {"W": 1.0, "kW": 1000.0}, ("W", "kW"), above=True)]
+Power = Annotated[float, Quantity("a power", {"W": 1.0, "kW": 1000.0}, ("W", "kW"), high=_MOST, above=True)]
 """Watts."""
 Percent = Annotated[float, PERCENT]
 """0 to 100."""

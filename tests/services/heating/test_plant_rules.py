@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said(said, plant, line):
 def test_a_store_is_no_warmer_than_its_plant(said):
     stores = (
         "  zones:\n",
-        "  hot_water:\n    showers: {sensor: air, actuator: r1, setpoint: 50, thermal_cycle: "
+        "  hot_water:\n    showers: {sensor: hp.flow, actuator: r1, setpoint: 50, thermal_cycle: "
         '{at: "03:00", temperature: 65, hold: 4min}}\n  zones:\n',
     )
     plant = "flow_setpoint: hp.flow_setpoint, hot_water: {store: showers%s}"

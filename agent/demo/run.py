@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -39,7 +40,7 @@ from agent.lib.hints import ours
 from agent.model import LinkState
 from agent.runtime.socket import NoAgent, connect
 
-__all__ = ["Demo", "Timetable", "first_port", "run", "verdict"]
+__all__ = ["Demo", "DemoRun", "Timetable", "first_port", "run", "verdict", "when"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
@@ -94,15 +95,13 @@ def verdict(read: int, deliveries: Deliveries) -> int:
     return 0 if read > 0 and lost == 0 else 1
 
 
-class Demo:
-    """One run of it, in `folder`. `port` is the broker's; the link and Modbus TCP have the two after it."""
+class DemoRun(ABC):
+    """One run of the agent among simulated devices: broker, link, agent, and the count at the end."""
 
-    def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool, speed: float = 1.0) -> None:
-        self.folder, self.port = DemoFolder(folder, port), port
-        self._times, self._plain = timetable, plain
-        self._pace = Pace(speed, SystemClock().monotonic())
-        self._village = Village(datetime.now(ZoneInfo(site.TIMEZONE)))
-        self._deliveries = Deliveries()
+    def __init__(self, folder: DemoFolder, timetable: Timetable, pace: Pace, deliveries: Deliveries) -> None:
+        self.folder, self.port = folder, folder.port
+        self._times, self._pace, self._deliveries = timetable, pace, deliveries
+        port = folder.port
         self._link = RuralLink(port + 1, port)
         self._status: dict[str, Any] | None = None
         self._looked = asyncio.Event()
@@ -110,46 +109,23 @@ class Demo:
         self._started = time.monotonic()
         self._stage = ""
 
-    @asynccontextmanager
-    async def _devices(self) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.enter_context(RtuLine(self.folder.rtu, self._village.line).serving())
-            stack.enter_context(DemoModem(self.folder.radio, self._village.probe).serving())
-            plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
-            stack.callback(plant.close)
-            nodes = Nodes(HOST, self.port + 2, self.folder.keys, self._village)
-            await stack.enter_async_context(nodes.speaking())
-            await stack.enter_async_context(self._beside(self._live()))
-            yield
+    @abstractmethod
+    def _devices(self) -> AbstractAsyncContextManager[None]:
+        """The devices, and the world that moves them."""
 
-    async def _live(self) -> None:
-        clock, begun = SystemClock(), self._pace.since
-        while True:
-            await asyncio.sleep(0.25)
-            self._village.step(self._pace.at(clock.monotonic()) - begun - self._village.seconds)
+    @abstractmethod
+    async def _show(self) -> None:
+        """Tell what goes on."""
 
-    # Devices alone
+    @abstractmethod
+    async def _operate(self, client: aiomqtt.Client) -> None:
+        """Command what the region commands."""
 
-    async def devices(self) -> int:
-        """The devices without the agent, until Ctrl-C or the end of the time."""
-        self.folder.prepare()
-        with self._signals():
-            async with self._devices():
-                rtu, radio, master = _short(self.folder.rtu), _short(self.folder.radio), "mbpoll -m rtu -b 9600 -P none"
-                print("demo: devices only; read them with any Modbus master, for example")
-                print(f"  {master} -a 1 -t 3:float -B -r 13 -c 1 {rtu}     # power of the street lighting, W")
-                print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
-                print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
-                print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
-                print(f"demo: a LoRaWAN gateway, {GATEWAY}, sends to UDP {HOST}:{self.port + 2} what its nodes say")
-                for line in cards(_short(self.folder.keys)):
-                    print(f"  {line}")
-                print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {radio}")
-                print("demo: Ctrl-C ends it", flush=True)
-                await self._until(self._times.end)
-        return 0
+    @abstractmethod
+    def _say_where(self) -> None:
+        """Where a newcomer finds what the demo uses."""
 
-    # The whole village
+    # From the start to the count
 
     async def everything(self) -> int:
         """Devices, broker, link, agent and view; then the count."""
@@ -208,7 +184,7 @@ class Demo:
             await self._until(times.end)
         await self._link.mend()
         self._stage = "the end: what still waits goes out"
-        await _when(lambda: self._waiting() <= ON_ITS_WAY, self._looked, GRACE)
+        await when(lambda: self._waiting() <= ON_ITS_WAY, self._looked, GRACE)
 
     def _waiting(self) -> int:
         return 0 if self._status is None else int(self._status["outbox"]["rows"])
@@ -240,7 +216,7 @@ class Demo:
 
     async def _arrived(self, store: str, given: int, seconds: float) -> bool:
         """Wait until every number of the store has been delivered; False if that takes longer."""
-        return await _when(lambda: len(self._deliveries.keys.get(store, ())) >= given, self._deliveries.came, seconds)
+        return await when(lambda: len(self._deliveries.keys.get(store, ())) >= given, self._deliveries.came, seconds)
 
     # What goes on meanwhile
 
@@ -255,66 +231,8 @@ class Demo:
                         await asyncio.sleep(0.5)
             await asyncio.sleep(0.2)
 
-    async def _operate(self, client: aiomqtt.Client) -> None:
-        """The operator's commands over MQTT. `ttl_ms` bounds the start, `hold_ms` the duration of the override.
-
-        The first waits until the agent has connected once: before that it has no session in which the broker keeps it.
-        """
-        await _when(self._is_connected, self._looked, GRACE)
-        for number in count():
-            await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
-            await self._command(client, f"demo-{number}", OPERATOR, "on", HELD * self._times.scale)
-            await self._sleep_until((WATERED + number * EVERY) * self._times.scale)
-            await self._command(client, f"valve-{number}", GARDEN, "off" if number % 2 else "on", 3600)
-
-    async def _command(self, client: aiomqtt.Client, name: str, point: str, value: str, held: float) -> None:
-        if not self._is_taken(point):
-            command = {"id": name, "point": point, "value": value, "ttl_ms": 30_000, "hold_ms": round(held * 1000),
-                       "by": "operator"}  # fmt: skip
-            await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
-
     def _is_connected(self) -> bool:
         return self._status is not None and self._status["uplink"]["state"] == LinkState.CONNECTED
-
-    def _is_taken(self, actuator: str) -> bool:
-        """Whether the user has commanded the output: then the demo leaves it alone."""
-        actuators = self._status["actuators"] if self._status else []
-        held = [found for found in actuators if found["name"] == actuator and found["priority"] == REMOTE]
-        return any(found["by"] != "operator" for found in held)
-
-    def _tidings(self) -> str:
-        """The state of the village, in one line."""
-        village = self._village
-        lamps, fast = "on" if village.is_lit else "off", f" ({self._pace.speed:g} x)" if self._pace.speed != 1 else ""
-        return (
-            f"{village.now:%a %H:%M}{fast}, lamps {lamps}, tank {village.level:.1f} %, "
-            f"school {village.room:.1f} degC, outdoors {village.outdoors():.1f} degC"
-        )
-
-    async def _show(self) -> None:
-        if self._plain:
-            while True:
-                await asyncio.sleep(1)
-                status = view.line(self._status) if self._status else "the agent starts"
-                heard = f"{self._tidings()}; {status}, delivered {self._deliveries.delivered}"
-                print(f"{self._elapsed():4.0f} s  {heard}", flush=True)
-
-        async def look() -> Page | None:
-            return page(self._status, self._notes()) if self._status else None
-
-        await live(Console(), look)
-        self._stop.set()
-
-    def _notes(self) -> list[str]:
-        seen = f"the supervision got {self._deliveries.delivered}, {self._deliveries.duplicates} twice"
-        return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
-
-    def _say_where(self) -> None:
-        folder = _short(self.folder.path)
-        print(f"demo: site file   {folder}/site.yaml   ({ours('check', f'{folder}/site.yaml')})")
-        print(f"demo: RS-485 line {_short(self.folder.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
-        print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
-        print(f"demo: agent's log {folder}/agent.log", flush=True)
 
     # Time and the end
 
@@ -368,7 +286,115 @@ class Demo:
                 loop.remove_signal_handler(number)
 
 
-async def _when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:
+class Demo(DemoRun):
+    """The demo's own village, in `folder`. `port` is the broker's; the link and Modbus TCP have the two after it."""
+
+    def __init__(self, folder: Path, port: int, timetable: Timetable, plain: bool, speed: float = 1.0) -> None:
+        super().__init__(DemoFolder(folder, port), timetable, Pace(speed, SystemClock().monotonic()), Deliveries())
+        self._plain = plain
+        self._village = Village(datetime.now(ZoneInfo(site.TIMEZONE)))
+
+    @asynccontextmanager
+    async def _devices(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(RtuLine(self.folder.rtu, self._village.line).serving())
+            stack.enter_context(DemoModem(self.folder.radio, self._village.probe).serving())
+            plant = await serve_tcp(HOST, self.port + 2, self._village.plant)
+            stack.callback(plant.close)
+            nodes = Nodes(HOST, self.port + 2, self.folder.keys, self._village)
+            await stack.enter_async_context(nodes.speaking())
+            await stack.enter_async_context(self._beside(self._live()))
+            yield
+
+    async def _live(self) -> None:
+        clock, begun = SystemClock(), self._pace.since
+        while True:
+            await asyncio.sleep(0.25)
+            self._village.step(self._pace.at(clock.monotonic()) - begun - self._village.seconds)
+
+    # Devices alone
+
+    async def devices(self) -> int:
+        """The devices without the agent, until Ctrl-C or the end of the time."""
+        self.folder.prepare()
+        with self._signals():
+            async with self._devices():
+                rtu, radio, master = _short(self.folder.rtu), _short(self.folder.radio), "mbpoll -m rtu -b 9600 -P none"
+                print("demo: devices only; read them with any Modbus master, for example")
+                print(f"  {master} -a 1 -t 3:float -B -r 13 -c 1 {rtu}     # power of the street lighting, W")
+                print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
+                print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
+                print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
+                print(f"demo: a LoRaWAN gateway, {GATEWAY}, sends to UDP {HOST}:{self.port + 2} what its nodes say")
+                for line in cards(_short(self.folder.keys)):
+                    print(f"  {line}")
+                print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {radio}")
+                print("demo: Ctrl-C ends it", flush=True)
+                await self._until(self._times.end)
+        return 0
+
+    # What goes on meanwhile
+
+    async def _operate(self, client: aiomqtt.Client) -> None:
+        """The operator's commands over MQTT. `ttl_ms` bounds the start, `hold_ms` the duration of the override.
+
+        The first waits until the agent has connected once: before that it has no session in which the broker keeps it.
+        """
+        await when(self._is_connected, self._looked, GRACE)
+        for number in count():
+            await self._sleep_until((FIRST + number * EVERY) * self._times.scale)
+            await self._command(client, f"demo-{number}", OPERATOR, "on", HELD * self._times.scale)
+            await self._sleep_until((WATERED + number * EVERY) * self._times.scale)
+            await self._command(client, f"valve-{number}", GARDEN, "off" if number % 2 else "on", 3600)
+
+    async def _command(self, client: aiomqtt.Client, name: str, point: str, value: str, held: float) -> None:
+        if not self._is_taken(point):
+            command = {"id": name, "point": point, "value": value, "ttl_ms": 30_000, "hold_ms": round(held * 1000),
+                       "by": "operator"}  # fmt: skip
+            await client.publish(f"bocage/v1/{site.SITE_ID}/cmd/{name}", json.dumps(command), qos=1)
+
+    def _is_taken(self, actuator: str) -> bool:
+        """Whether the user has commanded the output: then the demo leaves it alone."""
+        actuators = self._status["actuators"] if self._status else []
+        held = [found for found in actuators if found["name"] == actuator and found["priority"] == REMOTE]
+        return any(found["by"] != "operator" for found in held)
+
+    def _tidings(self) -> str:
+        """The state of the village, in one line."""
+        village = self._village
+        lamps, fast = "on" if village.is_lit else "off", f" ({self._pace.speed:g} x)" if self._pace.speed != 1 else ""
+        return (
+            f"{village.now:%a %H:%M}{fast}, lamps {lamps}, tank {village.level:.1f} %, "
+            f"school {village.room:.1f} degC, outdoors {village.outdoors():.1f} degC"
+        )
+
+    async def _show(self) -> None:
+        if self._plain:
+            while True:
+                await asyncio.sleep(1)
+                status = view.line(self._status) if self._status else "the agent starts"
+                heard = f"{self._tidings()}; {status}, delivered {self._deliveries.delivered}"
+                print(f"{self._elapsed():4.0f} s  {heard}", flush=True)
+
+        async def look() -> Page | None:
+            return page(self._status, self._notes()) if self._status else None
+
+        await live(Console(), look)
+        self._stop.set()
+
+    def _notes(self) -> list[str]:
+        seen = f"the supervision got {self._deliveries.delivered}, {self._deliveries.duplicates} twice"
+        return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
+
+    def _say_where(self) -> None:
+        folder = _short(self.folder.path)
+        print(f"demo: site file   {folder}/site.yaml   ({ours('check', f'{folder}/site.yaml')})")
+        print(f"demo: RS-485 line {_short(self.folder.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
+        print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
+        print(f"demo: agent's log {folder}/agent.log", flush=True)
+
+
+async def when(true: Callable[[], bool], news: asyncio.Event, seconds: float) -> bool:
     """Wait until something is true, looking again at every piece of news; False if that takes longer."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -23,7 +23,9 @@ PORTS = 3
 
 
 class DemoFolder:
-    """`path` is its place; `port` the first of the ports that its site file names."""
+    """`path` is its place; `port` the first of the `ports` that its site file names."""
+
+    site_id, ports = site.SITE_ID, PORTS
 
     def __init__(self, path: Path, port: int) -> None:
         self.path, self.port = path, port
@@ -36,17 +38,21 @@ class DemoFolder:
         """In memory, where `bocage watch demo/site.yaml` looks by itself."""
         if named := os.environ.get("BOCAGE_RUNTIME_DIR"):
             return Path(named)
-        folder = own_runtime(site.SITE_ID)
+        folder = own_runtime(self.site_id)
         return folder if folder.parent.parent.is_dir() else self.path / "runtime"
 
     def prepare(self) -> None:
         """A clean folder with the site file in it. An edited file is kept beside the new one."""
-        for number in range(self.port, self.port + PORTS):
+        for number in range(self.port, self.port + self.ports):
             must_be_free(number)
         self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("dev", "state"):
+            (self.path / name).mkdir(exist_ok=True)
+        self._put_files()
+
+    def _put_files(self) -> None:
         make_keys(self.keys)
-        for name in ("dev", "state", "profiles/codecs"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+        (self.path / "profiles" / "codecs").mkdir(parents=True, exist_ok=True)
         self._put("site.yaml", self.site_text())
         for name, text in site.PROFILES.items():
             self._put(f"profiles/{name}", text)

@@ -21,12 +21,12 @@ PATIENCE = 15.0  # seconds for an orderly end
 class Cabinet:
     """One run of the agent. It has a session of its own, so that Ctrl-C in the terminal is the demo's alone.
 
-    `pace` is that of the village, and of the agent's schedules and timers.
+    `pace` is that of the village, and of the agent's schedules and timers. If it is `wired`, `put` moves its pins.
     """
 
-    def __init__(self, site: Path, state: Path, runtime: Path, log: Path, pace: Pace) -> None:
+    def __init__(self, site: Path, state: Path, runtime: Path, log: Path, pace: Pace, wired: bool = False) -> None:
         self._arguments = [str(site), str(state), str(runtime), str(pace.speed), str(pace.since)]
-        self._log = log
+        self._log, self._wired = log, wired
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -34,9 +34,15 @@ class Cabinet:
         variables.pop("NOTIFY_SOCKET", None)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *program("agent.demo.cabinet", *self._arguments),
-                env=variables, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                *program("agent.demo.cabinet", *self._arguments, *(["wired"] if self._wired else [])),
+                env=variables, stdin=asyncio.subprocess.PIPE if self._wired else asyncio.subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    def put(self, pin: int, what: str) -> None:
+        """Move an input pin: `on`, `off`, or how many pulses a second come from now on."""
+        if self._process is not None and self._process.stdin is not None and self._process.returncode is None:
+            self._process.stdin.write(f"{pin} {what}\n".encode())
 
     @property
     def exit_code(self) -> int | None:

@@ -40,7 +40,7 @@ from agent.lib.hints import ours
 from agent.model import LinkState
 from agent.runtime.socket import NoAgent, connect
 
-__all__ = ["Demo", "DemoRun", "Timetable", "first_port", "run", "verdict", "when"]
+__all__ = ["Demo", "DemoRun", "Timetable", "first_port", "run", "short", "verdict", "when"]
 
 GRACE = 15.0  # seconds for the rest of the backlog
 ON_ITS_WAY = 20  # readings that wait although nothing is wrong
@@ -81,7 +81,7 @@ def first_port(more: int) -> int:
     named = os.environ.get("BOCAGE_DEMO_PORT", "18830")
     most = 65535 - more
     if not named.isdecimal() or not 1024 <= int(named) <= most:
-        used = {2: "two", 4: "four"}[more]
+        used = {1: "one", 2: "two", 3: "three", 4: "four"}.get(more, str(more))
         raise BocageError(
             f"BOCAGE_DEMO_PORT={named} is not a port from 1024 to {most} (the {used} after it are used too)"
         )
@@ -132,7 +132,7 @@ class DemoRun(ABC):
         self.folder.prepare()
         self.folder.forget()
         self._say_where()
-        cabinet = self._cabinet(self.folder.site_file, self.folder.state)
+        cabinet = self._main_cabinet()
         with self._signals():
             async with broker(self.port), self._devices(), subscriber(self.port, self._deliveries) as operator:
                 await self._link.mend()
@@ -143,13 +143,17 @@ class DemoRun(ABC):
                     cabinet.kill()
                     await self._link.cut()
         if died is not None:
-            print(f"demo: the agent ended by itself with code {died}; its last words, from demo/agent.log:")
+            log = short(self.folder.log)
+            print(f"demo: the agent ended by itself with code {died}; its last words, from {log}:")
             print(cabinet.last_words(), end="")
         code = verdict(read, self._deliveries)
         return code if died is None else 1
 
-    def _cabinet(self, file: Path, state: Path) -> Cabinet:
-        return Cabinet(file, state, self.folder.runtime, self.folder.log, self._pace)
+    def _cabinet(self, file: Path, state: Path, wired: bool = False) -> Cabinet:
+        return Cabinet(file, state, self.folder.runtime, self.folder.log, self._pace, wired)
+
+    def _main_cabinet(self) -> Cabinet:
+        return self._cabinet(self.folder.site_file, self.folder.state)
 
     async def _run(self, cabinet: Cabinet, operator: aiomqtt.Client) -> int | None:
         """The agent's life; its exit code if it ended before it was asked to."""
@@ -319,14 +323,14 @@ class Demo(DemoRun):
         self.folder.prepare()
         with self._signals():
             async with self._devices():
-                rtu, radio, master = _short(self.folder.rtu), _short(self.folder.radio), "mbpoll -m rtu -b 9600 -P none"
+                rtu, radio, master = short(self.folder.rtu), short(self.folder.radio), "mbpoll -m rtu -b 9600 -P none"
                 print("demo: devices only; read them with any Modbus master, for example")
                 print(f"  {master} -a 1 -t 3:float -B -r 13 -c 1 {rtu}     # power of the street lighting, W")
                 print(f"  {master} -a 2 -t 3:float -B -r 1 -c 3 {rtu}      # three voltages of the town hall, V")
                 print(f"  {master} -a 10 -t 0 -r 1 {rtu} 1                 # switch the street lamps on")
                 print(f"  mbpoll -m tcp -p {self.port + 2} -a 1 -t 3 -r 1 -c 2 {HOST}   # tank and pump, uA")
                 print(f"demo: a LoRaWAN gateway, {GATEWAY}, sends to UDP {HOST}:{self.port + 2} what its nodes say")
-                for line in cards(_short(self.folder.keys)):
+                for line in cards(short(self.folder.keys)):
                     print(f"  {line}")
                 print(f"demo: a LoRa modem (RAK, point to point, 868.1 MHz, SF7) hears node 01: {radio}")
                 print("demo: Ctrl-C ends it", flush=True)
@@ -387,9 +391,9 @@ class Demo(DemoRun):
         return [f"{self._elapsed():.0f} s: {self._stage}", f"village {self._tidings()}", f"{seen}; q ends it"]
 
     def _say_where(self) -> None:
-        folder = _short(self.folder.path)
+        folder = short(self.folder.path)
         print(f"demo: site file   {folder}/site.yaml   ({ours('check', f'{folder}/site.yaml')})")
-        print(f"demo: RS-485 line {_short(self.folder.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
+        print(f"demo: RS-485 line {short(self.folder.rtu)}   Modbus TCP {HOST}:{self.port + 2}")
         print(f"demo: broker      {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
         print(f"demo: agent's log {folder}/agent.log", flush=True)
 
@@ -405,5 +409,6 @@ async def when(true: Callable[[], bool], news: asyncio.Event, seconds: float) ->
     return False
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """A path from here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

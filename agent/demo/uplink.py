@@ -122,6 +122,8 @@ class Deliveries:
         self.keys: dict[str, set[int]] = {}
         self.duplicates = 0
         self.outcomes: dict[str, list[str]] = {}
+        self.events: list[dict[str, Any]] = []
+        """Events as they came."""
         self.came = asyncio.Event()
 
     @property
@@ -144,6 +146,8 @@ class Deliveries:
             self.duplicates += number in known
             known.add(number)
         self.came.set()
+        if kind == "event":
+            self.events.append(message)
         if kind == "result":
             self.outcomes.setdefault(message["id"], []).append(message["state"])
 

@@ -1,0 +1,161 @@
+"""What happens to a site in the demo, so that each alarm, interlock and request of its file has its turn.
+
+The scenes come from the site file, one after the other and then again: a measurement leaves its limits and comes back,
+the contact of an interlock closes, rain falls on a lift station. By night the buttons of the lamps are pressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from agent.demo.world import LiftStation, Value, World
+from agent.site.models.conditions import ConditionConfig
+
+__all__ = ["Scene", "Story"]
+
+FIRST, EVERY, AGAIN = 5700.0, 6000.0, 86400.0
+"""Seconds of the site's time to the first scene, from one to the next, and from the first to where all begins anew."""
+AFTER, PRESSED = (2400.0, 7200.0), 90.0
+"""Seconds after the lamps went out in the night at which a button is pressed, and for how long."""
+LEAST = 4.0
+"""Real seconds that a scene lasts, so that devices are read meanwhile; a button a quarter of that."""
+CROWDED = 1700.0
+"""ppm of CO2 in a room that nobody airs."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """Something that goes on for so many seconds. `said` tells its beginning, `over` its end."""
+
+    said: str
+    over: str
+    seconds: float
+    forced: dict[str, Value] = field(default_factory=dict)
+    station: LiftStation | None = None
+
+    def begin(self, world: World) -> None:
+        world.forced |= self.forced
+        if self.station is not None:
+            self.station.storm = True
+
+    def end(self, world: World, calm: dict[str, Value]) -> None:
+        for name in self.forced:
+            world.forced.pop(name, None)
+            if name in calm:
+                world.forced[name] = calm[name]
+        if self.station is not None:
+            self.station.storm = False
+
+
+class Story:
+    """The scenes of a world that runs at `speed`."""
+
+    def __init__(self, world: World, speed: float) -> None:
+        self._world, self._speed = world, speed
+        self._calm: dict[str, Value] = {}
+        """The values that alarms are content with, of points that nothing else moves."""
+        self._scenes = list(self._make())
+        world.forced |= self._calm
+        self._least = LEAST * speed
+        self._next, self._number = max(FIRST, self._least), 0
+        self._playing: list[tuple[float, Scene]] = []
+        self._presses = list(self._buttons())
+
+    def step(self) -> Iterator[str]:
+        """What begins and ends now, in words."""
+        world = self._world
+        for end, scene in [one for one in self._playing if one[0] <= world.seconds]:
+            self._playing.remove((end, scene))
+            scene.end(world, self._calm)
+            if scene.over:
+                yield scene.over
+        if self._scenes and world.seconds >= self._next:
+            day, place = divmod(self._number, len(self._scenes))
+            seconds = max(self._scenes[place].seconds, self._least)
+            yield self._play(self._scenes[place], seconds)
+            self._number += 1
+            begins = FIRST + AGAIN * (day + 1) if place + 1 == len(self._scenes) else self._next + EVERY
+            self._next = max(begins, world.seconds + seconds + 0.3 * self._least)
+        for number, (at, scene) in enumerate(self._presses):
+            if world.seconds >= at:
+                self._presses[number] = at + 86400, scene
+                yield self._play(scene, max(scene.seconds, self._least / 4))
+
+    def _play(self, scene: Scene, seconds: float) -> str:
+        scene.begin(self._world)
+        self._playing.append((self._world.seconds + seconds, scene))
+        return scene.said
+
+    def _make(self) -> Iterator[Scene]:
+        """Interlocks first, then rain, then alarms: those that are looked at only at times come last, by day."""
+        site: Any = self._world.site
+        locks = {rule.if_.model_dump_json(): rule.if_ for rule in site.rules.values() if rule.lock}
+        wishes = [rule.if_ for rule in site.rules.values() if rule.then]
+        alarms = sorted(site.alarms.values(), key=lambda alarm: (alarm.when or alarm.while_) is not None)
+        yield from self._scenes_of(locks.values())
+        for name, part in self._stations():
+            said = f"a cloudburst: {name} gets more than its pumps can empty"
+            yield Scene(said, f"the rain at {name} is over", 2400, {}, part)
+        yield from self._scenes_of([*wishes, *alarms])
+
+    def _scenes_of(self, conditions: Iterable[ConditionConfig]) -> Iterator[Scene]:
+        found = (self._scene(one) for one in conditions)
+        return (one for one in found if one is not None)
+
+    def _stations(self) -> Iterator[tuple[str, LiftStation]]:
+        parts = [part for part in self._world.parts if isinstance(part, LiftStation)]
+        yield from zip(self._world.site.water.lift_stations, parts, strict=True)  # type: ignore[attr-defined]
+
+    def _scene(self, condition: ConditionConfig) -> Scene | None:
+        """A scene in which the condition holds; None if nothing of the world can be moved for it."""
+        for one in (*(condition.all or ()), *(condition.any or ())):
+            if (scene := self._scene(one)) is not None:
+                return scene
+        point = condition.point
+        if point is None or point in self._world.modelled:
+            return None
+        long = 1.3 * (condition.for_ or condition.within or 0.0) + 900
+        if isinstance(condition.is_, bool):
+            self._calm[point] = not condition.is_
+            verb = ("opens", "closes") if condition.is_ else ("closes", "opens")
+            return Scene(
+                f"the contact {point} {verb[1]}", f"the contact {point} {verb[0]}", long, {point: condition.is_}
+            )
+        if (values := self._values(condition, point)) is None:
+            return None
+        calm, forced = values
+        unit = self._world.unit_of(point)
+        self._calm[point] = calm
+        return Scene(
+            f"{point} goes to {forced:.4g} {unit}", f"{point} is back at {calm:.4g} {unit}", long, {point: forced}
+        )
+
+    def _values(self, condition: ConditionConfig, point: str) -> tuple[float, float] | None:
+        """A value that the condition is content with, and one for which it holds."""
+        low, high = self._world.span(point)
+        step = (high - low) / 20
+        back = step + (condition.hysteresis.value if condition.hysteresis else 0.0)
+        if condition.above is not None:
+            return condition.above.value - back, condition.above.value + step
+        if condition.below is not None:
+            return condition.below.value + back, max(low, condition.below.value - step)
+        if condition.falls is not None:
+            return (low + high) / 2, (low + high) / 2 - 1.3 * condition.falls.value
+        if condition.rises is not None:
+            return (low + high) / 2, (low + high) / 2 + 1.3 * condition.rises.value
+        return (600.0, CROWDED) if self._world.unit_of(point) == "ppm" else None
+
+    def _buttons(self) -> Iterator[tuple[float, Scene]]:
+        """The first press of each button, some time after its lamps have gone out in the night."""
+        world, site = self._world, self._world.site
+        for name, circuit in site.lighting.circuits.items():  # type: ignore[attr-defined]
+            asked = circuit.on_demand
+            cut = circuit.part_night_off[0].from_ if circuit.part_night_off else 23 * 60
+            midnight = world.now.replace(hour=0, minute=0, second=0)
+            for after, trigger in zip(AFTER, asked.triggers if asked else (), strict=False):
+                at = midnight + timedelta(minutes=cut, seconds=after)
+                seconds = (at - world.now).total_seconds() % 86400
+                yield seconds, Scene(f"a button of {name} is pressed: {trigger}", "", PRESSED, {trigger: True})

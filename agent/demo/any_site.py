@@ -162,7 +162,7 @@ class SiteDemo(DemoRun):
                     self._cabinet_now.put(int(pin), what)
 
     async def _show(self) -> None:
-        """What the region hears, and the state of things each hour of the site."""
+        """Tell each event that the region gets, and the state of things each hour of the site."""
         heard, hour = 0, self._world.now.hour
         while True:
             await asyncio.sleep(0.2)

@@ -37,7 +37,7 @@ class ProfileUnit:
             self._ends[point["register"]] = max(end, self._ends.get(point["register"], 0))
 
     def output(self, name: str) -> bool | float:
-        """What was written to a point; off, or 0, before that."""
+        """The value that was written to a point; off, or 0, before that."""
         point = self._points[name]
         if point["register"] == "coil":
             return bool(self._written.get(("coil", point["address"]), 0))

@@ -129,7 +129,7 @@ class SiteCopy:
         if self.site.signals[name].debounce:
             changed["debounce"] = _span(FASTEST_PULSE)
         if self.site.signals[name].kind == "counter":
-            changed["max_rate"] = f"{1000 * speed:g} m3/h" if signal.get("unit") in ("L", "m3") else f"{speed:g} MW"
+            changed["max_rate"] = f"{1000 * speed:.0f} m3/h" if signal.get("unit") in ("L", "m3") else f"{speed:.0f} MW"
         return changed
 
     def _actuator(self, name: str, actuator: Mapping[str, Any], speed: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens to a site in the demo, so that each alarm, interlock and request of its file has its turn.
+"""The scenes of a site in the demo, by which each alarm, interlock and request of its file has its turn.
 
 The scenes come from the site file, one after the other and then again: a measurement leaves its limits and comes back,
 the contact of an interlock closes, rain falls on a lift station. By night the buttons of the lamps are pressed.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from agent.demo.world import LiftStation, Value, World
+from agent.demo.world import Value, WetWell, World
 from agent.site.models.conditions import ConditionConfig
 
 __all__ = ["Scene", "Story"]
@@ -23,7 +23,7 @@ AFTER, PRESSED = (2400.0, 7200.0), 90.0
 LEAST = 4.0
 """Real seconds that a scene lasts, so that devices are read meanwhile; a button a quarter of that."""
 CROWDED = 1700.0
-"""ppm of CO2 in a room that nobody airs."""
+"""ppm of CO2 in a full room with its windows shut."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Scene:
     over: str
     seconds: float
     forced: dict[str, Value] = field(default_factory=dict)
-    station: LiftStation | None = None
+    station: WetWell | None = None
 
     def begin(self, world: World) -> None:
         world.forced |= self.forced
@@ -65,7 +65,7 @@ class Story:
         self._presses = list(self._buttons())
 
     def step(self) -> Iterator[str]:
-        """What begins and ends now, in words."""
+        """Begin and end what is due now; yields it in words."""
         world = self._world
         for end, scene in [one for one in self._playing if one[0] <= world.seconds]:
             self._playing.remove((end, scene))
@@ -105,8 +105,8 @@ class Story:
         found = (self._scene(one) for one in conditions)
         return (one for one in found if one is not None)
 
-    def _stations(self) -> Iterator[tuple[str, LiftStation]]:
-        parts = [part for part in self._world.parts if isinstance(part, LiftStation)]
+    def _stations(self) -> Iterator[tuple[str, WetWell]]:
+        parts = [part for part in self._world.parts if isinstance(part, WetWell)]
         yield from zip(self._world.site.water.lift_stations, parts, strict=True)  # type: ignore[attr-defined]
 
     def _scene(self, condition: ConditionConfig) -> Scene | None:

@@ -1,4 +1,4 @@
-"""What the region hears of a site, in plain lines: outputs that moved and why, alarms, and what the services count."""
+"""Plain lines of what the region hears: outputs that moved and why, alarms, and what services count."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Teller:
         return f"{name} {_short(value)}: {cause}{held}"
 
     def counted(self, status: Mapping[str, Any]) -> Iterator[str]:
-        """What services count and decide, where it has changed."""
+        """Lines of what services count and decide, where it has changed."""
         for one in status.get("points") or []:
             name, value = str(one["id"]), one["value"]
             if name.rpartition(".")[2] in COUNTED and value is not None and self._counted.get(name) != value:
@@ -59,7 +59,7 @@ class Teller:
 
 
 def _said(detail: Mapping[str, Any]) -> str:
-    """What an event says beside its name: its words where it has some."""
+    """The rest of an event: its words where it has some."""
     if detail.get("text"):
         return f": {detail['text']}"
     parts = [f"{key} {_short(value)}" for key, value in detail.items() if key not in ("since", "point")]

@@ -36,7 +36,7 @@ class World:
     def __init__(self, site: Site, began: datetime) -> None:
         self.site, self._began, self.seconds = site, began, 0.0
         self.values: dict[str, Value] = {}
-        """What devices sense, by the names that the services have for it: a signal, or device.point."""
+        """The senses of devices, by the names that services have for them: a signal, or device.point."""
         self.forced: dict[str, Value] = {}
         self.pins: dict[str, Value] = {}
         """The outputs that no Modbus device has, by the names of their actuators."""
@@ -174,7 +174,7 @@ def _parts(site: Any, world: World) -> Iterator[Any]:
     tanks = {name: _Tank(world, tank) for name, tank in site.water.tanks.items()}
     yield from tanks.values()
     for station in site.water.lift_stations.values():
-        yield LiftStation(world, station)
+        yield WetWell(world, station)
     for district in site.water.districts.values():
         yield _District(world, district, tanks.get(district.storage or ""))
     for point in site.water.points.values():
@@ -228,7 +228,7 @@ class _Tank:
             world.values |= dict.fromkeys((name for name in (one.thermal, one.maintenance) if name), False)
 
 
-class LiftStation:
+class WetWell:
     """A wet well that fills in half an hour; in a `storm` faster than its pumps can empty it."""
 
     def __init__(self, world: World, station: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from agent import BUILT
 from agent.cli.common import add_command, add_folders, add_json, asked, own_place
 from agent.errors import BocageError
 from agent.lib.screen import shown, shown_json
@@ -154,12 +155,17 @@ def _past(options: argparse.Namespace) -> int:
     name = outputs.get(options.name, options.name)
     if name not in where.site.actuators:
         raise BocageError(f'"{options.name}" is no actuator of {options.site}: the audit is about outputs')
-    changes = [one for one in export_events(where.state, where.runtime) if _is_change(one, name)]
+    recorded = [one for one in export_events(where.state, where.runtime) if _is_change(one, name)]
+    changes = [one for one in recorded if one["t"] is not None]
+    if _is_ahead(at) and not any(one["t"] > at for one in changes):
+        raise BocageError(f"{site_text(at, timezone)} is in the future; without --at, why says what comes next")
+    undated = len(recorded) - len(changes)
     before = [one for one in changes if one["t"] <= at]
     after = next((one for one in changes if one["t"] > at), None)
     found = before[-1] if before else None
     if options.json:
-        print(shown_json({"name": name, "at": site_text(at, timezone), "change": found, "next": after}, indent=2))
+        answer = {"name": name, "at": site_text(at, timezone), "change": found, "next": after, "undated": undated}
+        print(shown_json(answer, indent=2))
         return 0 if found else 1
     if found is None:
         print(shown(f"{name}: no audit record on this box is from before {site_text(at, timezone)}"))
@@ -171,11 +177,20 @@ def _past(options: argparse.Namespace) -> int:
     if after is not None:
         detail = after["detail"]
         print(shown(f"  then {_said(detail['to'])} at {site_text(after['t'], timezone)}: {detail['cause']}"))
+    if undated:
+        records = "1 more record is" if undated == 1 else f"{undated} more records are"
+        print(shown(f"{records} from a time that is not known: before or after that"))
     return 0 if found else 1
 
 
 def _is_change(event: Mapping[str, Any], name: str) -> bool:
-    return (event["kind"], event["code"], event["subject"]) == ("audit", "output", name) and event["t"] is not None
+    return (event["kind"], event["code"], event["subject"]) == ("audit", "output", name)
+
+
+def _is_ahead(at: float) -> bool:
+    """Whether a moment (Unix ms) is in the future, as far as the clock of this box can be believed."""
+    now = datetime.now(UTC)
+    return now > datetime.fromisoformat(BUILT).replace(tzinfo=UTC) and at > now.timestamp() * 1000
 
 
 def _moment(text: str, timezone: str) -> float:

@@ -19,10 +19,11 @@ from agent.site.build import controls, written_points
 from agent.site.checks.names import Checked
 from agent.site.language.base import Many, Model
 from agent.site.language.document import Document, Keys, read
-from agent.site.language.problems import Problem
+from agent.site.language.problems import Problem, listed
 from agent.site.language.validation import validate
 from agent.site.language.values import DURATION, Choice, Duration, FileName, Quantity, TimeSpan, Written, plain
 from agent.site.models.calendars import IcsUrlConfig
+from agent.site.models.conditions import MODES
 from agent.site.models.peers import requests_of
 from agent.site.models.site import Site
 from agent.site.profiles.model import Library
@@ -120,8 +121,11 @@ def _rate(value: Any) -> PerSecond:
 def _word(value: Any) -> Value:
     if value is None or value == "release":
         return None
-    if value in ("ack", "reset", "comfort", "reduced", "frost", "auto"):
+    if value in ("ack", "reset", "auto", *MODES) and value != "off":
         return str(value)
+    if isinstance(value, str) and value not in ("on", "off"):
+        modes = f"for the mode of a zone {listed((*MODES, 'auto'))}"
+        raise ValueError(f"{plain(value)} is no value; write a number, on, off, ack, reset or release, or {modes}")
     return _value(value)
 
 
@@ -141,7 +145,7 @@ Steps = Annotated[tuple[tuple[float, Value], ...], Written(_pairs, _PAIRS, "[[0,
 Ramp = Annotated[tuple[tuple[float, float], ...], Written(_numbers, _PAIRS, "[[0, 60], [24h, 30]]")]
 Rate = Annotated[PerSecond, Written(_rate, {"type": "string"}, "a rate, such as 30 L/h")]
 Start = Annotated[datetime, Written(_start, {"type": "string"}, "a time in ISO 8601")]
-Word = Annotated[Value, Written(_word, {}, "on, off, a number, ack, reset or release")]
+Word = Annotated[Value, Written(_word, {}, "on, off, a number, ack, reset, release or a mode")]
 
 
 class Sine(Model):

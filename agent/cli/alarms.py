@@ -68,6 +68,8 @@ def _reasons(status: Mapping[str, Any], alarm: Mapping[str, Any]) -> Iterable[st
 
 
 def _said(value: Any) -> str:
+    if value is None:
+        return "unknown"
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)

@@ -133,7 +133,7 @@ def _edge(one: Mapping[str, Any]) -> str:
 def _event(one: Mapping[str, Any]) -> str:
     if one["kind"] == "outcome":
         return f"command {one['id']} on {one['subject']}: {one['code']} {one['reason']}".rstrip()
-    detail = ", ".join(f"{key} {value}" for key, value in one["detail"].items())
+    detail = ", ".join(f"{key} {'unknown' if value is None else value}" for key, value in one["detail"].items())
     return f"{one['kind']} {one['code']} {one['subject']} ({one['severity']}) {detail}".rstrip()
 
 

@@ -9,6 +9,15 @@ from agent.site.loader import load
 
 START = 'start: "2026-01-15T12:00:00+01:00"\nduration: 24h\n'
 
+ZONE = """\
+heating:
+  zones:
+    school:
+      sensor: temp
+      plant: {burner: ev1}
+      setpoints: {comfort: 19, reduced: 16, frost: 8}
+      week: {default: reduced}
+"""
 WRONG = [
     ("", "s.yaml:1:1: error: the file is empty"),
     ("duration: 24h\n", 's.yaml:1:1: error: "start" is missing'),
@@ -49,6 +58,11 @@ WRONG = [
     (START + 'faults: [{at: 1h, clock: "+2"}]\n', "s.yaml:3:26: error: 2 has no unit"),
     (START + "commands: [{at: 1h, id: c1, point: km1}]\n", '"value" is missing'),
     (START + "commands: [{at: 1h, id: c1, point: km1, value: open}]\n", '"open" is no value; write a number'),
+    (
+        START + "commands: [{at: 1h, id: c1, point: school.mode, value: confort}]\n",
+        '"confort" is no value; write a number, on, off, ack, reset or release, '
+        "or for the mode of a zone comfort, reduced, frost, off or auto",
+    ),
     (START + "inputs: {temp: {constant: 5}\n", 'this "{" is never closed'),
 ]  # fmt: skip
 
@@ -90,3 +104,13 @@ def test_the_command_line(bench, capsys, lighting):
     scenario.write_text("duration: 24h\n")
     assert main(["simulate", str(site), str(scenario)]) == 1
     assert f"{scenario}:1:1: error:" in capsys.readouterr().err
+
+
+def test_a_value_that_is_not_known_is_called_so(bench, capsys):
+    """The room's sensor is lost: the lines say so in words, and which setpoint is wanted all the same."""
+    bench.site(ZONE)
+    files = [str(bench.folder / name) for name in ("site.yaml", "scenario.yaml")]
+    assert bench.problems(START + "inputs: {temp: {constant: 15}}\nfaults: [{at: 1h, bad: temp}]\n") == []
+    assert main(["simulate", *files]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "alarm room_sensor_lost" in line]
+    assert [line.partition(") ")[2] for line in told] == ["room unknown, setpoint 16.0"]

@@ -477,7 +477,8 @@ class Zone:
             "window_open": state.airing.open(),
             "calendar_ending": "calendar_ending" in was if state.said is None else state.said.ending,
         }
-        detail = {"room": room, "setpoint": aim.setpoint}
+        setpoint = self._wanted(state).setpoint if aim.setpoint is None and aim.heats else aim.setpoint
+        detail = {"room": room, "setpoint": setpoint}
         return {code: detail for code, stands in standing.items() if stands}
 
     @property

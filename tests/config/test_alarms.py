@@ -127,14 +127,24 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         ("a: {point: chlorine, above: 1, days: [mon]}", '1:34: error: "days" goes with "times"'),
         ("a: {times: 08:00-09:00, above: 1}", '1:27: error: "above" compares a point or an actuator, not "times"'),
         ("a: {point: chlorine, above: 1, hysteresis: 1e400}", "1:46: error: inf is too much"),
-        ("a: {point: chlorine, above: 3 bar}", "1:31: error: 3 bar, and chlorine is in mg/L; write 3 mg/L"),
+        ("a: {point: chlorine, above: 3 bar}", "1:31: error: 3 bar, and chlorine is in mg/L; write it in mg/L"),
+        ("a: {point: pressure, falls: 10 %, within: 1h}", "1:31: error: 10 %, and pressure is in bar; write it in bar"),
+        ("a: {point: pressure, above: 5 barr}", "1:31: error: 5 barr, and pressure is in bar; write 5 bar"),
+        ("a: {point: pressure, above: 5 psi}", "1:31: error: 5 psi, and pressure is in bar; write it in bar"),
+        ("a: {point: class-1.co2, above: 0.1 %}", "1:34: error: 0.1 %, and class-1.co2 is in ppm; write 1000 ppm"),
+        ("a: {point: tank-level, below: 500 ppm}", "1:33: error: 500 ppm, and tank-level is in %; write 0.05 %"),
+        ("a: {point: well, is: on}", "1:14: error: well is an actuator; write actuator: well"),
+        (
+            "a: {any: [{point: chlorine, above: 1, when: {times: 08:00-09:00}}]}",
+            '1:41: error: unknown key "when"; it is a key of an alarm; write {all: [...]} around two conditions',
+        ),
         (
             "a: {point: class-1.temperature, above: 30 K}",
             "1:42: error: 30 K, and class-1.temperature is in degC; write 30 degC",
         ),
         (
             "a: {point: fountain.today, rises: 5 bar, within: 1h}",
-            "1:37: error: 5 bar, and fountain.today is in L; write 5 L",
+            "1:37: error: 5 bar, and fountain.today is in L; write it in L",
         ),
         ("a: {actuator: well, above: 3 bar}", "1:30: error: 3 bar, and well has no unit; write 3"),
         (

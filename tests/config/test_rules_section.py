@@ -31,6 +31,10 @@ WELL = "well: {output: io-3.relay1, safe_state: off"
             '22:83: error: "max_on" is for a rule; an interlock holds as long as it must']),
         (WELL, WELL.replace("off", "hold"), [
             "22:77: error: an interlock leads to the safe_state alone, and that of well is hold (line 15)"]),
+        (IF, "{point: air-temp, below: 1, when: {times: 08:00-09:00}}", [
+            '21:51: error: unknown key "when"; it is a key of an alarm; write {all: [...]} around two conditions']),
+        (IF, "{point: air-temp, below: 1}, when: {times: 08:00-09:00}", [
+            '21:52: error: unknown key "when"; write if: {all: [...]} with both']),
         (IF, "{point: io-3.relay2, is: on}", ["21:19: error: trace-heating looks at trace, which it moves itself"]),
         (IF, "{all: [{point: air-temp, below: 1}, {any: [{actuator: trace, is: off}]}]}", [
             "21:19: error: trace-heating looks at trace, which it moves itself"]),

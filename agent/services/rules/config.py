@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -41,6 +42,7 @@ class RuleConfig(Model):
     """A rule (`then`) or an interlock (`lock`), while a condition holds."""
 
     about: ClassVar[str] = "Rules and interlocks, bounded."
+    misplaced: ClassVar[Mapping[str, str]] = dict.fromkeys(("when", "while"), "write if: {all: [...]} with both")
 
     if_: ConditionConfig = Field(alias="if")
     then: Effect | None = None

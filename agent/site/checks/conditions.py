@@ -11,13 +11,15 @@ from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
 from agent.site.language.spellings import words_meant
-from agent.site.language.units import canonical, factor
+from agent.site.language.units import canonical, factor, is_known
 from agent.site.language.values import number
 from agent.site.models.conditions import COMPARISONS, MODES, SUBJECTS, Amount, ConditionConfig
 
 __all__ = ["check_condition", "check_subject", "looked_at", "moved_by"]
 
 _COMPARED = ("point", "actuator")
+_SHARES = {"%": 1e4, "ppm": 1.0, "ppb": 1e-3}
+"""Parts of a whole, in ppm."""
 _ALONE = (*COMPARISONS, "hysteresis", "within")
 
 
@@ -158,8 +160,16 @@ def _check_unit(at: Checked, keys: Keys, one: ConditionConfig, amount: Amount) -
     if unit == own or (own and factor(unit, own) is not None) or difference:
         return
     has = f"{one.point or one.actuator} is in {own}" if own else f"{one.point or one.actuator} has no unit"
-    write = f"write {number(amount.value)}" + (f" {own}" if own else "")
-    at.error(keys, f"{number(amount.value)} {amount.unit}, and {has}; {write}")
+    at.error(keys, f"{number(amount.value)} {amount.unit}, and {has}; write {_meant(amount.value, unit, own)}")
+
+
+def _meant(value: float, unit: str, own: str) -> str:
+    """The amount to write in the point's unit: the same number is right only where the unit alone is a slip."""
+    if not own:
+        return number(value)
+    if unit in _SHARES and own in _SHARES:
+        return f"{number(round(value * _SHARES[unit] / _SHARES[own], 9))} {own}"
+    return f"it in {own}" if is_known(unit) and not {unit, own} <= {"K", "degC"} else f"{number(value)} {own}"
 
 
 def _unit(at: Checked, reference: str) -> str:

@@ -50,6 +50,8 @@ class Model(BaseModel):
 
     # old names of keys, which files may still use (no docstring: those describe the keys of the file)
     retired: ClassVar[Mapping[str, Retired]] = {}
+    # keys of other mappings that are written here by mistake, and what to do instead
+    misplaced: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 

@@ -178,10 +178,14 @@ class _Finding:
         known: list[str] = []
         if self.type == "type_misspelt":
             known = ["type"]
-        elif self.type == "extra_forbidden" and self.model is not None:
+        elif self.type == "extra_forbidden" and self.model is not None and not self._misplaced():
             known = self._known_keys()
         near = key_meant(str(self.keys[-1]), known) if self.keys and known else None
         return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
+
+    def _misplaced(self) -> str | None:
+        """What to do instead, for a key that belongs elsewhere."""
+        return getattr(self.model, "misplaced", {}).get(str(self.keys[-1])) if self.keys else None
 
     def absent(self) -> list[str]:
         """The missing keys that may be beside it."""
@@ -270,6 +274,8 @@ class _Finding:
     def _unknown_key(self, key: str) -> tuple[str, str | None]:
         if self.model is None:
             return f'unknown key "{key}"', None
+        if (misplaced := self._misplaced()) is not None:
+            return f'unknown key "{key}"', misplaced
         known = self._known_keys()
         near = key_meant(key, known)
         hint = self._in_place_of(key) if near is None else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -98,8 +99,13 @@ def _windows(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+_BOTH = "it is a key of an alarm; write {all: [...]} around two conditions"
+
+
 class ConditionConfig(Model):
     """A condition on a point, an actuator, a zone's mode, a calendar, the time, or several of these."""
+
+    misplaced: ClassVar[Mapping[str, str]] = dict.fromkeys(("when", "while"), _BOTH)
 
     point: Reference | None = None
     """A point, a signal or a pin."""

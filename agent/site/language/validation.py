@@ -184,7 +184,7 @@ class _Finding:
         return near if near is not None and isinstance(self._parent, dict) and near not in self._parent else None
 
     def _misplaced(self) -> str | None:
-        """What to do instead, for a key that belongs elsewhere."""
+        """Find what to do instead, for a key that belongs elsewhere."""
         return getattr(self.model, "misplaced", {}).get(str(self.keys[-1])) if self.keys else None
 
     def absent(self) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Happening, Input, Issued, Now, View, Wish
 from agent.control.boot_time import BootShift
+from agent.control.wishes import INTERLOCK
 from agent.model import Kind, Point, Severity, Value
 from agent.services.lighting.night import Night, Programme
 from agent.services.lighting.on_demand import OnDemand, RequestHours, RequestState, RequestWindow
@@ -139,16 +140,17 @@ class LightOnRequest:
         output, t, at = view.outputs.get(self.actuator), now.monotonic, programme.at
         burns = output is not None and bool(output.value if output.feedback is None else output.feedback)
         held = output is not None and output.priority < ON_REQUEST
+        interlock = output.cause if output is not None and output.priority == INTERLOCK else ""
         night = None if programme.night is None else programme.night.day
         if at is None or programme.lit is None or not (now.known or self._is_free):
-            return RequestHours(None, night=night, burns=burns, is_held=held)
+            return RequestHours(None, night=night, burns=burns, is_held=held, interlock=interlock)
         window = next((one for one in programme.windows if one.start <= at < one.end), None)
         if window is None:
             ahead = min((one.start for one in programme.windows if at < one.start), default=None)
             end = NEVER if ahead is None else t + (ahead - at) / timedelta(seconds=1)
-            return RequestHours(None, end=end, night=night, burns=burns, is_held=held)
+            return RequestHours(None, end=end, night=night, burns=burns, is_held=held, interlock=interlock)
         start, end = (t + (edge - at) / timedelta(seconds=1) for edge in (window.start, window.end))
-        return RequestHours(window, start, end, night, burns, held)
+        return RequestHours(window, start, end, night, burns, held, interlock)
 
     @property
     def _is_free(self) -> bool:

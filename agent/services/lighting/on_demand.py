@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from agent.control.api import NEVER, Now, View
 from agent.control.boot_time import BootShift
 from agent.control.calendar import DAY
+from agent.control.wishes import INTERLOCK
 from agent.services.lighting.night import FULL, NOON, Night, Programme
 from agent.services.lighting.sun import night_sun
 from agent.services.lighting.triggers import TriggerState
@@ -63,6 +64,8 @@ class RequestHours(NamedTuple):
     """The lamps burn by the programme, or for an earlier request."""
     is_held: bool = False
     """A command, a hand or a fault decides about the lamps."""
+    interlock: str = ""
+    """The cause of the interlock that holds them."""
 
 
 class RequestState(NamedTuple):
@@ -182,6 +185,8 @@ class OnDemand:
 
     def refusal(self, requests: RequestState, asked: RequestHours, t: float) -> str:
         """Why a request has no effect at `t`; "" if it has one."""
+        if asked.interlock:
+            return f"the lamps are held by {asked.interlock} (priority {INTERLOCK})"
         if asked.is_held:
             return "a command or the local switch decides about the lamps"
         if asked.window is None:

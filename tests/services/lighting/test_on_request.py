@@ -456,6 +456,22 @@ def test_a_wrong_value_is_refused(value: Value) -> None:
         in_the_cut().command(value)
 
 
+@pytest.mark.parametrize(
+    ("priority", "reason"),
+    [
+        (1, "a command or the local switch decides about the lamps"),
+        (2, r"the lamps are held by held \(priority 2\)"),
+        (8, "a command or the local switch decides about the lamps"),
+    ],
+)
+def test_a_refusal_names_what_holds_the_lamps(priority: int, reason: str) -> None:
+    one = in_the_cut()
+    one.held = priority
+    one.step()
+    with pytest.raises(ValueError, match=f"^no light on request: {reason}$"):
+        one.command(True)
+
+
 def test_a_command_with_an_end_lasts_so_long() -> None:
     one = in_the_cut()
     one.command(True, hold=5 * MIN)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +244,9 @@ class Agent:
             self._clock.believe(new.trust)
         elif (new.site, new.buffer, new.trust) != (old.site, old.buffer, old.trust):
             log.warning("site id, clock or buffer changed next=they take effect at the next start")
+        later = list(_left_for_the_start(old, new)) if old.site else []
         secrets = await asyncio.to_thread(self._changed_secrets, new)
-        warnings = await asyncio.to_thread(self._say_unusable)
+        warnings = later + await asyncio.to_thread(self._say_unusable)
         changed = await self._apply_control(group, old, new, secrets)
         parts.take_commands()
         if new.uplink != old.uplink or UPLINK in secrets:
@@ -386,3 +387,11 @@ class Agent:
             yield
         finally:
             logging.getLogger("bocage").removeHandler(self._log_tail)
+
+
+def _left_for_the_start(old: Settings, new: Settings) -> Iterator[str]:
+    """Say what a reload leaves as it is, a line each."""
+    parts = {"site id": old.site != new.site, "clock": old.trust != new.trust, "buffer": old.buffer != new.buffer}
+    for part, changed in parts.items():
+        if changed:
+            yield f"{part} changed: it takes effect at the next start"

@@ -205,6 +205,20 @@ def test_a_secret_that_is_lost_is_said_and_the_link_goes_on_with_the_one_before(
     assert (done.stderr, changed(site)) == ("", [])
 
 
+def test_what_waits_for_the_next_start_is_told(site):
+    site.start()
+    before = site.document.get("clock")
+    site.document["clock"] = {"trust": "never" if before == {"trust": "always"} else "always"}
+    site.document["uplink"]["buffer"] = {"days": 3}
+    site.write()
+    said = site.bocage("reload", check=0)
+    assert said.stderr.splitlines() == [
+        f"{part} changed: it takes effect at the next start" for part in ("clock", "buffer")
+    ]
+    assert "is applied; changed: nothing that runs" in said.stdout
+    assert site.bocage("reload", check=0).stderr == ""
+
+
 def test_a_credential_that_is_not_handed_over_any_more_is_said(site, tmp_path, make_broker):
     for folder in ("secrets", "given"):
         (tmp_path / folder).mkdir()

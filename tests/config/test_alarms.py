@@ -127,6 +127,7 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
         ("a: {point: chlorine, above: 1, days: [mon]}", '1:34: error: "days" goes with "times"'),
         ("a: {times: 08:00-09:00, above: 1}", '1:27: error: "above" compares a point or an actuator, not "times"'),
         ("a: {point: chlorine, above: 1, hysteresis: 1e400}", "1:46: error: inf is too much"),
+        ("a: {point: chlorine, above: " + "9" * 400 + " mg/L}", f'1:31: error: "{"9" * 57}…" is too much'),
         ("a: {point: chlorine, above: 3 bar}", "1:31: error: 3 bar, and chlorine is in mg/L; write it in mg/L"),
         ("a: {point: pressure, falls: 10 %, within: 1h}", "1:31: error: 10 %, and pressure is in bar; write it in bar"),
         ("a: {point: pressure, above: 5 barr}", "1:31: error: 5 barr, and pressure is in bar; write 5 bar"),

@@ -56,6 +56,7 @@ MARKET = '  market: {days: [sat], times: ["06:00-14:00"], leave_out: [2027-03-26
         ("  hall: {ics: {url: https://h/a.ics}, days: [sat]}",
          "4:39: error: days is for a calendar without ics; leave out one of them"),
         ("  market: {days: [sat], before: 30}", "4:33: error: 30 has no unit; write 30s, 30min or 30h"),
+        ("  market: {days: [sat], before: 400d}", "4:33: error: 400d is too much; write at most 7d"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_at_its_place(said: Callable[[str], list[str]], line: str, expected: str) -> None:

@@ -22,6 +22,7 @@ from agent.site.language.values import (
     ReheatTime,
     TimeOfDay,
     TimeSpan,
+    UpToDay,
     WindowText,
     Written,
     number,
@@ -288,7 +289,7 @@ class OptimumStopConfig(Model):
     """Ends comfort early enough that the room has fallen a little when people leave, and learns how early that is."""
 
     enabled: bool = True
-    max: TimeSpan = 3600
+    max: UpToDay = 3600
     """The longest time by which heating may end before the occupied time does."""
     drop: Kelvin = 0.5
     """How far the room may have fallen below comfort by then, in K."""

@@ -22,6 +22,7 @@ from agent.site.language.values import (
     Power,
     TimeOfDay,
     TimeSpan,
+    UpToDay,
     Written,
     plain,
 )
@@ -179,7 +180,7 @@ class OnDemandConfig(Model):
 
     triggers: Many[Reference] = ()
     """Points or signals that ask for light while they are on. Their readings stay on the gateway."""
-    for_: TimeSpan = Field(alias="for")
+    for_: UpToDay = Field(alias="for")
     """How long the lamps burn after the last request. What is older lights nothing."""
     level: Percent = 100
     at_most: ANight | None = None

@@ -21,6 +21,7 @@ from agent.site.language.values import (
     TimeSpan,
     Unbroken,
     UnbrokenText,
+    UpToDay,
     Volume,
     Window,
     WindowText,
@@ -243,7 +244,7 @@ class LevelLostConfig(Model):
     after: Duration = 2 * 3600
     """The time for which the level must have been lost."""
     fill: Annotated[Many[WindowText], BeforeValidator(_hours), Field(min_length=1)]
-    at_most: TimeSpan
+    at_most: UpToDay
     """The longest run of the pumps without a level, from noon to noon."""
 
 

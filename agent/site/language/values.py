@@ -33,7 +33,7 @@ __all__ = [
     "Duration", "FetchTime", "FileName", "Flow", "FlowFor", "Frequency", "Kelvin", "KelvinRate", "LongDuration",
     "MessageSize", "Offset", "Percent",
     "Power", "Quantity", "Rate", "RateText", "ReheatTime", "Size", "Surge", "TimeOfDay", "TimeSpan", "Unbroken",
-    "UnbrokenText", "Volume",
+    "UnbrokenText", "UpToDay", "UpToWeek", "Volume",
     "WeekTime", "WeekTimeText", "Window", "WindowText", "Written", "number", "plain",
 ]  # fmt: skip
 
@@ -186,6 +186,10 @@ Duration = Annotated[float, DURATION]
 """Seconds, 0 or more."""
 TimeSpan = Annotated[float, Quantity("a duration", _TIME, ("s", "min", "h"), high=_TEN_YEARS, above=True)]
 """Seconds, more than 0."""
+UpToDay = Annotated[float, Quantity("a duration", _TIME, ("s", "min", "h"), high=86400, above=True)]
+"""Seconds, more than 0, at most a day."""
+UpToWeek = Annotated[float, Quantity("a duration", _TIME, ("s", "min", "h"), high=7 * 86400)]
+"""Seconds, 0 to a week."""
 LongDuration = Annotated[float, Quantity("a duration", _TIME, ("h", "d"), high=_TEN_YEARS, above=True)]
 """Seconds, more than 0; the messages name hours and days."""
 FetchTime = Annotated[float, Quantity("a duration", _TIME, ("min", "h"), low=300, high=7 * 86400)]

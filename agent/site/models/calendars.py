@@ -11,7 +11,7 @@ from agent.site.language.base import Many, Model
 from agent.site.language.days import DayNumber, Feast
 from agent.site.language.secret import SecretUrl
 from agent.site.language.spellings import spell
-from agent.site.language.values import Duration, FetchTime, WindowText, Written, plain
+from agent.site.language.values import FetchTime, UpToWeek, WindowText, Written, plain
 
 __all__ = ["CalendarConfig", "IcsUrlConfig"]
 
@@ -63,5 +63,5 @@ class CalendarConfig(Model):
     """Days on which it is not on, whatever day of the week they are."""
     add: Many[Feast] = ()
     """Days on which it is on as well."""
-    before: Duration = 0
-    """How much earlier it counts as on, so that it is warm or lit in time."""
+    before: UpToWeek = 0
+    """How much earlier it counts as on, so that it is warm or lit in time; at most 7d."""

@@ -36,6 +36,8 @@ def _amount(value: Any) -> Amount:
     if found is None or re.match(r"[0-9,;:_]", found[2] or ""):
         meant = ungrouped(value) if isinstance(value, str) else None
         raise ValueError(f"{plain(value)} is not a number; write {meant or '1.5, or 1.5 bar with its unit'}")
+    if not abs(float(found[1])) < _LARGEST:
+        raise ValueError(f"{plain(value)} is too much")
     return Amount(float(found[1]), found[2] or "")
 
 

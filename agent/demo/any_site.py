@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ import aiomqtt
 from agent.clock import SystemClock
 from agent.control.civil import Pace
 from agent.demo.folder import DemoFolder
+from agent.demo.neighbour import Neighbour
 from agent.demo.process import Cabinet
 from agent.demo.run import DemoRun, Timetable, first_port, short
 from agent.demo.site_copy import SiteCopy, Wires
@@ -47,7 +48,7 @@ CUT = 6.0
 def run(file: Path, seconds: float | None, speed: float) -> int:
     """The whole of it; 0 only if it ran and nothing was lost."""
     copy = SiteCopy(file)
-    demo = SiteDemo(Path.cwd() / "demo", first_port(1 + len(copy.hosts)), copy, seconds, speed)
+    demo = SiteDemo(Path.cwd() / "demo", first_port(1 + len(copy.hosts) + len(copy.peers)), copy, seconds, speed)
     try:
         return asyncio.run(demo.everything())
     except asyncio.CancelledError:
@@ -71,12 +72,12 @@ def hurried(now: datetime, begins: datetime, speed: float) -> Pace:
 
 
 class SiteFolder(DemoFolder):
-    """The folder of a copy. The ports after the link's are those of the Modbus TCP hosts."""
+    """The folder of a copy. The ports after the link's are those of the Modbus TCP hosts, then of other sites."""
 
     def __init__(self, path: Path, port: int, copy: SiteCopy, speed: float) -> None:
         super().__init__(path, port)
         self.site_id = copy.site.site.id
-        self.ports = 2 + len(copy.hosts)
+        self.ports = 2 + len(copy.hosts) + len(copy.peers)
         self._copy, self._speed = copy, speed
         self.wires = Wires(
             port + 1, {name: port + 2 + n for n, name in enumerate(copy.hosts)}, lambda name: self.path / "dev" / name
@@ -94,7 +95,7 @@ class SiteFolder(DemoFolder):
 
 
 class SiteDemo(DemoRun):
-    """One run of a site file. `port` is the broker's; the link and the Modbus TCP hosts have the next ones."""
+    """One run of a site file. `port` is the broker's; the link, the Modbus TCP hosts and other sites have the next."""
 
     def __init__(
         self,
@@ -110,7 +111,9 @@ class SiteDemo(DemoRun):
         times = Timetable.of(seconds)
         times = replace(times, mend=times.cut + CUT * times.scale)
         pace = hurried(now, begins, speed) if begins != now else Pace(speed, SystemClock().monotonic())
-        super().__init__(SiteFolder(folder / copy.site.site.id, port, copy, speed), times, pace, Deliveries())
+        super().__init__(
+            SiteFolder(folder / copy.site.site.id, port, copy, speed), times, pace, Deliveries(copy.site.site.id)
+        )
         self._copy, self._site = copy, copy.site
         self._world = World(copy.site, begins)
         self._story, self._teller = Story(self._world, speed), Teller()
@@ -118,6 +121,23 @@ class SiteDemo(DemoRun):
         self._clock = SystemClock()
         self._began = self._pace.at(self._clock.monotonic())
         self._put: dict[str, str] = {}
+        self._neighbours = dict(self._make_neighbours(port + 2 + len(copy.hosts)))
+        self._asked = {
+            one.output: (name, *one.output.split(".", 1))
+            for name, one in self._site.actuators.items()
+            if one.output.partition(".")[0] in self._neighbours
+        }
+        """The outputs of other sites: the actuator, the device and the point, by the output."""
+
+    def _make_neighbours(self, port: int) -> Iterator[tuple[str, Neighbour]]:
+        """The other sites, by the devices that stand for them."""
+        asker, broker = self._site.site.id, self.folder.port
+        for n, bus in enumerate(self._copy.peers):
+            other = self._site.buses[bus].site  # type: ignore[attr-defined]
+            for name, device in self._site.devices.items():
+                if device.bus == bus:
+                    path = self.folder.path / other
+                    yield name, Neighbour(path, port + n, other, broker, asker, device.remote)  # type: ignore[attr-defined]
 
     def _main_cabinet(self) -> Cabinet:
         self._cabinet_now = self._cabinet(self.folder.site_file, self.folder.state, wired=True)
@@ -133,6 +153,8 @@ class SiteDemo(DemoRun):
             for name, port in self.folder.wires.hosts.items():
                 server = await serve_tcp(HOST, port, self._world.units.get(name, {}))
                 stack.callback(server.close)
+            for neighbour in self._neighbours.values():
+                await stack.enter_async_context(neighbour.running())
             await stack.enter_async_context(self._beside(self._live()))
             yield
 
@@ -143,7 +165,17 @@ class SiteDemo(DemoRun):
             for said in self._story.step():
                 self._say(said)
             self._move_pins()
+            self._ask_neighbours()
             await asyncio.sleep(LOOK)
+
+    def _ask_neighbours(self) -> None:
+        """What runs at other sites, in the world."""
+        for actuator, device, point in self._asked.values():
+            neighbour = self._neighbours[device]
+            runs = point in neighbour.outputs and neighbour.is_on(point)
+            if runs is not self._world.pins.get(actuator, False):
+                self._say(f"{neighbour.outputs[point]} of {neighbour.site_id} {'runs' if runs else 'stops'}")
+            self._world.pins[actuator] = runs
 
     def _move_pins(self) -> None:
         """The pins of the cabinet, as the world has them."""
@@ -168,7 +200,8 @@ class SiteDemo(DemoRun):
             await asyncio.sleep(0.2)
             if self._status is not None:
                 for one in self._status.get("actuators") or []:
-                    self._world.pins[one["name"]] = one["value"] or False
+                    if one["output"] not in self._asked:
+                        self._world.pins[one["name"]] = one["value"] or False
                 for said in self._teller.counted(self._status):
                     self._say(f"  {said}")
             events, heard = self._deliveries.events[heard:], len(self._deliveries.events)
@@ -205,9 +238,8 @@ class SiteDemo(DemoRun):
         folder = short(self.folder.path)
         print(f"demo: {self._site.site.name}: {folder}/site.yaml   ({ours('watch', f'{folder}/site.yaml')})")
         print(f"demo: broker {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
-        for name, bus in self._site.buses.items():
-            if bus.type == "bocage_site":
-                print(f"demo: the site of the bus {name} does not run: it is silent ({ours('demo', 'inter-sites')})")
+        for one in self._neighbours.values():
+            print(f"demo: beside it  {short(one.path)}/site.yaml")
         begins, speed = f"{self._world.now:%A %d %B %Y, %H:%M}", self._pace.speed
         hint = "" if speed >= HURRY else "; little happens in that time, with --speed 600 a day passes in 2.4 minutes"
         print(f"demo: there it is {begins}; an hour passes in {3600 / speed:.3g} s{hint}")

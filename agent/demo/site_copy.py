@@ -21,17 +21,19 @@ from agent.site.language.values import DURATION
 from agent.site.loader import read_copy
 from agent.site.models.site import Site
 
-__all__ = ["SiteCopy", "Wires"]
+__all__ = ["SiteCopy", "Wires", "dumped"]
 
 _KEPT = ("buffer", "durability_window", "commands")
 """Keys of the uplink that have nothing to do with its broker, and what that costs."""
 _TCP = ("modbus_tcp", "modbus_rtu_over_tcp")
 _OTHERS = ("gpio", "bocage_site")
-"""Types of buses that stay as they are: pins are a mock chip's, and the other site is silent."""
+"""Types of buses that stay as they are: pins are a mock chip's, and the other site runs beside this one."""
 POLL = 0.25
 """Seconds between two polls, at the least: so often a hurried device is read."""
 FAST_LINE = 115_200
 """Baud of a hurried line."""
+PEER = "5s"
+"""How often sites tell each other what they know, in a hurry: the least that there is."""
 ANSWER = 3.0
 """Seconds within which a device has surely answered: at a hurried pace that is minutes of the controls' time."""
 FASTEST_PULSE = 0.005
@@ -62,9 +64,10 @@ class SiteCopy:
         for name, kind in types.items():
             if kind not in ("modbus_rtu", *_TCP, *_OTHERS):
                 raise BocageError(
-                    f"the demo has no devices for the bus {name} ({kind}): it simulates Modbus, GPIO and silent peers"
+                    f"the demo has no devices for the bus {name} ({kind}): it simulates Modbus, GPIO and other sites"
                 )
         self.hosts = [name for name, kind in types.items() if kind in _TCP]
+        self.peers = [name for name, kind in types.items() if kind == "bocage_site"]
         self.lines = [name for name, kind in types.items() if kind == "modbus_rtu"]
 
     def text(self, wires: Wires, speed: float, wired: bool = True) -> str:
@@ -75,14 +78,14 @@ class SiteCopy:
         data["uplink"] = {"url": f"mqtt://{HOST}:{wires.link}", "protocol": "3.1.1", **kept}
         if not wired:
             data["uplink"].pop("commands", None)
-            return _dumped(data)
+            return dumped(data)
         data["buses"] = {name: self._bus(name, bus, wires, speed) for name, bus in self._data.get("buses", {}).items()}
         said = f"# {self._path.name} as `bocage demo --site` runs it: its uplink and wires are the demo's.\n"
         said += "# It is written anew at each start: edit the original.\n"
         if speed != 1:
             data |= self._hurried(speed)
             said += f"# At {speed:g} times the speed: devices are read often, limits of outputs are short.\n"
-        return said + _dumped(data)
+        return said + dumped(data)
 
     def baudrate(self, line: str, speed: float) -> int:
         """The speed of a line, which reads as often as its hurried devices ask."""
@@ -94,7 +97,8 @@ class SiteCopy:
             return {"type": "modbus_tcp", "host": HOST, "port": wires.hosts[name]}
         if name in self.lines:
             return {**bus, "port": str(wires.line(name)), "baudrate": self.baudrate(name, speed)}
-        return {key: value for key, value in bus.items() if key in ("type", "site", "every")}
+        kept = {key: value for key, value in bus.items() if key in ("type", "site", "every")}
+        return kept if speed == 1 or name not in self.peers else {**kept, "every": PEER}
 
     def _hurried(self, speed: float) -> dict[str, Any]:
         """The sections with times that a hurried village has no patience for."""
@@ -134,6 +138,9 @@ class SiteCopy:
 
     def _actuator(self, name: str, actuator: Mapping[str, Any], speed: float) -> dict[str, Any]:
         own, found = self.site.actuators[name], dict(actuator)
+        device = self.site.devices.get(own.output.partition(".")[0])
+        if device is not None and device.bus in self.peers:
+            return found  # its limits are those of the other site
         for key in ("min_on", "min_off", "max_on", "travel"):
             usual = {"min_on": _LIMIT, "min_off": _LIMIT}.get(key) if own.kind == "relay" else None
             value = getattr(own, key) or usual
@@ -179,7 +186,8 @@ def _span(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms" if seconds < 10 else f"{round(seconds)}s"
 
 
-def _dumped(data: Mapping[str, Any]) -> str:
+def dumped(data: Mapping[str, Any]) -> str:
+    """YAML of plain data, in its order."""
     yaml: Any = YAML(typ="safe", pure=True)
     out = io.StringIO()
     yaml.default_flow_style, yaml.width, yaml.allow_unicode = None, 110, True

@@ -149,13 +149,16 @@ class Story:
         return (600.0, CROWDED) if self._world.unit_of(point) == "ppm" else None
 
     def _buttons(self) -> Iterator[tuple[float, Scene]]:
-        """The first press of each button, some time after its lamps have gone out in the night."""
+        """The first press of each button and the first passer-by, when the lamps have been dark or dim for a while."""
         world, site = self._world, self._world.site
+        midnight = world.now.replace(hour=0, minute=0, second=0)
         for name, circuit in site.lighting.circuits.items():  # type: ignore[attr-defined]
-            asked = circuit.on_demand
-            cut = circuit.part_night_off[0].from_ if circuit.part_night_off else 23 * 60
-            midnight = world.now.replace(hour=0, minute=0, second=0)
-            for after, trigger in zip(AFTER, asked.triggers if asked else (), strict=False):
-                at = midnight + timedelta(minutes=cut, seconds=after)
+            saved = (*circuit.part_night_off, *(circuit.dimming.levels if circuit.dimming else ()))
+            seen = {
+                **dict.fromkeys(circuit.on_demand.triggers if circuit.on_demand else (), "a button is pressed"),
+                **dict.fromkeys((circuit.presence.signal,) if circuit.presence else (), "a passer-by is seen"),
+            }
+            for after, (trigger, said) in zip(AFTER, seen.items(), strict=False):
+                at = midnight + timedelta(minutes=saved[0].from_ if saved else 23 * 60, seconds=after)
                 seconds = (at - world.now).total_seconds() % 86400
-                yield seconds, Scene(f"a button of {name} is pressed: {trigger}", "", PRESSED, {trigger: True})
+                yield seconds, Scene(f"{said}: {trigger} ({name})", "", PRESSED, {trigger: True})

@@ -115,10 +115,12 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Deliveries:
     """Count what arrived, by key: a key that comes again is a duplicate, one that never comes is a loss.
 
-    Numbers that the agent gave up carry a `gap` record: in a demo they count as lost.
+    With `site` only what that one sent. Numbers that the agent gave up carry a `gap` record: in a demo they count as
+    lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, site: str | None = None) -> None:
+        self._site = site
         self.keys: dict[str, set[int]] = {}
         self.duplicates = 0
         self.outcomes: dict[str, list[str]] = {}
@@ -137,7 +139,7 @@ class Deliveries:
     def take(self, topic: str, payload: bytes) -> None:
         """Count one message. Payloads are JSON, or the same compressed with zlib (RFC 1950, which begins with 0x78)."""
         kind = topic.split("/")[-1]
-        if kind not in ("telemetry", "event", "result"):
+        if kind not in ("telemetry", "event", "result") or self._site not in (None, *topic.split("/")[2:3]):
             return
         message = json.loads(zlib.decompress(payload) if payload[:1] == b"\x78" else payload)
         store = message["k"][0]

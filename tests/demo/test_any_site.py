@@ -121,6 +121,20 @@ def test_a_reed_pulses_at_its_rate_and_stands_as_it_is_put():
     assert not pin.closed
 
 
+def test_the_other_site_has_what_ours_asks_for_and_reads(tmp_path):
+    demo = SiteDemo(tmp_path, 20000, SiteCopy(CONFIG / "village.yaml"), None, 600)
+    (neighbour,) = demo._neighbours.values()
+    neighbour.prepare()
+    assert check(neighbour.site_file) == []
+    site = load(neighbour.site_file)
+    assert (site.site.id, site.uplink.port, site.buses["works"].port) == ("pompage", 20000, 20003)
+    assert list(site.actuators) == ["spring"] == list(site.peers["val-du-loup"].allow)
+    assert site.signals["spring-flow"].unit == "m3/h"
+    assert neighbour._module.words("input", 0, 1) == [4000] and not neighbour.is_on("spring")
+    neighbour._module.set_bit(0, True)
+    assert neighbour._module.words("input", 0, 1) == [12_000] and neighbour.is_on("spring")
+
+
 def event(kind, code, subject, detail=None, severity="info"):
     return {"kind": kind, "code": code, "subject": subject, "severity": severity, "detail": detail}
 
@@ -179,7 +193,7 @@ def test_the_copy_is_in_a_folder_of_its_own(tmp_path):
 
 
 def started(tmp_path, *options):
-    environment = {**os.environ, "BOCAGE_DEMO_PORT": str(free_ports(3)),
+    environment = {**os.environ, "BOCAGE_DEMO_PORT": str(free_ports(4)),
                    "BOCAGE_RUNTIME_DIR": str(tmp_path / "runtime")}  # fmt: skip
     return subprocess.run(
         [sys.executable, "-m", "agent", "demo", *options],
@@ -205,10 +219,13 @@ def test_a_night_of_the_village(tmp_path):
         r"ALARM info interlock hatch-p1: actuator p1, value off",
         r"over: interlock hatch-p1",
         r"km1 off: main-street part_night_off",
-        r"a button of main-street is pressed: io-1\.di5",
+        r"a button is pressed: io-1\.di5 \(main-street\)",
         r"km1 on: main-street on request \(priority 12\)",
         r"trace on: rule trace-heating \(priority 14\)",
         r"hp\.flow_setpoint \d\d",
+        r"dim1 100: lane presence \(priority 12\)",
+        r"spring of pompage runs",
+        r"spring on: filling",
         r"ALARM critical high_level relevage-1",
         r"ALARM major overflow relevage-1",
     ):
@@ -216,4 +233,5 @@ def test_a_night_of_the_village(tmp_path):
     pumps = re.findall(r"(p[12]) on: filling", done.stdout)
     assert set(pumps) == {"p1", "p2"}, "they take turns"
     log = (tmp_path / "demo" / "val-du-loup" / "agent.log").read_text()
+    log += (tmp_path / "demo" / "val-du-loup" / "pompage" / "agent.log").read_text()
     assert "control failed" not in log and " ERROR " not in log

@@ -170,10 +170,11 @@ def test_each_part_of_the_village_has_its_turn(world):
     said = [words for _, words in play(Story(world, 1.0), world, 14)]
     begun = [one for one in said if not one.endswith("is over") and "back at" not in one and "opens" not in one]
     assert begun == [
+        "a passer-by is seen: io-1.di8 (lane)",
         "the contact io-2.di8 closes",
-        "a button of main-street is pressed: io-1.di5",
+        "a button is pressed: io-1.di5 (main-street)",
         "a cloudburst: relevage-1 gets more than its pumps can empty",
-        "a button of main-street is pressed: io-1.di6",
+        "a button is pressed: io-1.di6 (main-street)",
         "cold-room goes to -11 degC",
         "chlorine goes to 0 mg/L",
         "pressure goes to 3.7 bar",

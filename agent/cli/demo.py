@@ -17,7 +17,7 @@ _EXAMPLES = """\
   bocage demo --speed 600      a day of the village passes in 2.4 minutes
   bocage demo --devices-only   the devices alone, for mbpoll and the like
   bocage demo --site config/village.yaml --speed 600
-                               your own file, or this one that has all of it, on simulated devices: a day in 2.4 minutes
+                               a site file on simulated devices: this one has all that there is
   bocage demo inter-sites      a reservoir and its well in two villages, and the link between them cut
 """
 

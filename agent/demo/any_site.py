@@ -84,7 +84,7 @@ class SiteFolder(DemoFolder):
         )
 
     def _put_files(self) -> None:
-        self.site_file.write_text(self.site_text())
+        self.site_file.write_text(self.site_text(), encoding="utf-8")
         for name, content in self._copy.files.items():
             file = self.path / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ of its buses, and, where time is hurried, how often devices are read and how lon
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,30 +156,21 @@ _PATIENCE = {"standby_after": 60.0, "grace": 15.0, "no_flow": 30.0, "float_run":
 """Times of pumps within which a device must have answered, with their defaults."""
 
 
-def _patient(section: Any, least: float) -> Any:
-    """A section whose pumps wait at least so many seconds for what devices say."""
+def _patient(section: Any, least: float, name: str = "") -> Any:
+    """A section, of this name, whose pumps wait at least so many seconds for what devices say."""
     if isinstance(section, list):
-        return [_patient(one, least) for one in section]
+        return [_patient(one, least, name) for one in section]
     if not isinstance(section, dict):
         return section
-    return dict(_waiting({key: _patient(value, least) for key, value in section.items()}, least))
-
-
-def _waiting(keys: Mapping[str, Any], least: float) -> Iterator[tuple[str, Any]]:
-    wanted = [
-        *(["standby_after"] if "pumps" in keys else []),
-        *(["grace", "no_flow"] if "flow" in keys and "no_flow" in keys else []),
-    ]
-    for key in dict.fromkeys([*keys, *wanted]):
-        value = keys.get(key)
-        if key in _PATIENCE:
-            seconds = _PATIENCE[key] if value is None else _seconds(value)
-            value = _span(max(seconds, least))
-        yield key, value
-
-
-def _seconds(text: Any) -> float:
-    return float(DURATION.parse(text))
+    found = {key: _patient(value, least, key) for key, value in section.items()}
+    if "pumps" in found:
+        found.setdefault("standby_after", None)
+    if name == "dry_run":
+        found = {**dict.fromkeys(("grace", "no_flow")), **found}
+    for key in found.keys() & _PATIENCE.keys():
+        seconds = _PATIENCE[key] if found[key] is None else float(DURATION.parse(found[key]))
+        found[key] = _span(max(seconds, least))
+    return found
 
 
 def _span(seconds: float) -> str:

@@ -206,6 +206,24 @@ def test_two_demos_at_once_are_refused(tmp_path):
     assert done.returncode == 1 and "leave out inter-sites" in done.stderr
 
 
+def test_pumps_are_waited_for_also_where_the_file_has_no_times(tmp_path):
+    file = tmp_path / "short.yaml"
+    file.write_text("""\
+version: 1
+site: {id: short}
+buses: {plant: {type: modbus_tcp, host: 192.168.1.20}}
+devices: {io-1: {bus: plant, unit_id: 1, profile: relay8_ai8}}
+signals:
+  level: {from: io-1.ai1, signal: 4-20mA, scale: [0, 100], unit: "%"}
+  flow:  {from: io-1.ai2, signal: 4-20mA, scale: [0, 40], unit: m3/h}
+actuators: {p1: {output: io-1.relay1}, p2: {output: io-1.relay2}}
+water: {tanks: {t: {level: level, pumps: [p1, p2], dry_run: {flow: flow}}}}
+""")
+    (tmp_path / "site.yaml").write_text(SiteCopy(file).text(WIRES, 100))
+    tank = load(tmp_path / "site.yaml").water.tanks["t"]
+    assert (tank.standby_after, tank.dry_run.grace, tank.dry_run.no_flow) == (300, 300, 300)
+
+
 @pytest.mark.slow
 def test_a_night_of_the_village(tmp_path):
     """Fourteen seconds are almost four hours: cheap hours, an open hatch, the lamps' cut, a button, frost, and rain."""

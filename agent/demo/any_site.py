@@ -169,7 +169,7 @@ class SiteDemo(DemoRun):
             await asyncio.sleep(LOOK)
 
     def _ask_neighbours(self) -> None:
-        """What runs at other sites, in the world."""
+        """Let the world see what runs at other sites."""
         for actuator, device, point in self._asked.values():
             neighbour = self._neighbours[device]
             runs = point in neighbour.outputs and neighbour.is_on(point)

@@ -21,7 +21,7 @@ import aiomqtt
 from agent.clock import SystemClock
 from agent.control.civil import Pace
 from agent.demo.folder import DemoFolder
-from agent.demo.neighbour import Neighbour
+from agent.demo.peer_site import PeerSite
 from agent.demo.process import Cabinet
 from agent.demo.run import DemoRun, Timetable, first_port, short
 from agent.demo.site_copy import SiteCopy, Wires
@@ -121,15 +121,15 @@ class SiteDemo(DemoRun):
         self._clock = SystemClock()
         self._began = self._pace.at(self._clock.monotonic())
         self._put: dict[str, str] = {}
-        self._neighbours = dict(self._make_neighbours(port + 2 + len(copy.hosts)))
+        self._peers = dict(self._make_peers(port + 2 + len(copy.hosts)))
         self._asked = {
             one.output: (name, *one.output.split(".", 1))
             for name, one in self._site.actuators.items()
-            if one.output.partition(".")[0] in self._neighbours
+            if one.output.partition(".")[0] in self._peers
         }
         """The outputs of other sites: the actuator, the device and the point, by the output."""
 
-    def _make_neighbours(self, port: int) -> Iterator[tuple[str, Neighbour]]:
+    def _make_peers(self, port: int) -> Iterator[tuple[str, PeerSite]]:
         """The other sites, by the devices that stand for them."""
         asker, broker = self._site.site.id, self.folder.port
         for n, bus in enumerate(self._copy.peers):
@@ -137,7 +137,7 @@ class SiteDemo(DemoRun):
             for name, device in self._site.devices.items():
                 if device.bus == bus:
                     path = self.folder.path / other
-                    yield name, Neighbour(path, port + n, other, broker, asker, device.remote)  # type: ignore[attr-defined]
+                    yield name, PeerSite(path, port + n, other, broker, asker, device.remote)  # type: ignore[attr-defined]
 
     def _main_cabinet(self) -> Cabinet:
         self._cabinet_now = self._cabinet(self.folder.site_file, self.folder.state, wired=True)
@@ -153,8 +153,8 @@ class SiteDemo(DemoRun):
             for name, port in self.folder.wires.hosts.items():
                 server = await serve_tcp(HOST, port, self._world.units.get(name, {}))
                 stack.callback(server.close)
-            for neighbour in self._neighbours.values():
-                await stack.enter_async_context(neighbour.running())
+            for peer in self._peers.values():
+                await stack.enter_async_context(peer.running())
             await stack.enter_async_context(self._beside(self._live()))
             yield
 
@@ -165,16 +165,16 @@ class SiteDemo(DemoRun):
             for said in self._story.step():
                 self._say(said)
             self._move_pins()
-            self._ask_neighbours()
+            self._ask_peers()
             await asyncio.sleep(LOOK)
 
-    def _ask_neighbours(self) -> None:
+    def _ask_peers(self) -> None:
         """Let the world see what runs at other sites."""
         for actuator, device, point in self._asked.values():
-            neighbour = self._neighbours[device]
-            runs = point in neighbour.outputs and neighbour.is_on(point)
+            peer = self._peers[device]
+            runs = point in peer.outputs and peer.is_on(point)
             if runs is not self._world.pins.get(actuator, False):
-                self._say(f"{neighbour.outputs[point]} of {neighbour.site_id} {'runs' if runs else 'stops'}")
+                self._say(f"{peer.outputs[point]} of {peer.site_id} {'runs' if runs else 'stops'}")
             self._world.pins[actuator] = runs
 
     def _move_pins(self) -> None:
@@ -238,7 +238,7 @@ class SiteDemo(DemoRun):
         folder = short(self.folder.path)
         print(f"demo: {self._site.site.name}: {folder}/site.yaml   ({ours('watch', f'{folder}/site.yaml')})")
         print(f"demo: broker {HOST}:{self.port}   (mosquitto_sub -p {self.port} -v -t 'bocage/v1/#')")
-        for one in self._neighbours.values():
+        for one in self._peers.values():
             print(f"demo: beside it  {short(one.path)}/site.yaml")
         begins, speed = f"{self._world.now:%A %d %B %Y, %H:%M}", self._pace.speed
         hint = "" if speed >= HURRY else "; little happens in that time, with --speed 600 a day passes in 2.4 minutes"

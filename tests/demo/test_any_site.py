@@ -123,16 +123,16 @@ def test_a_reed_pulses_at_its_rate_and_stands_as_it_is_put():
 
 def test_the_other_site_has_what_ours_asks_for_and_reads(tmp_path):
     demo = SiteDemo(tmp_path, 20000, SiteCopy(CONFIG / "village.yaml"), None, 600)
-    (neighbour,) = demo._neighbours.values()
-    neighbour.prepare()
-    assert check(neighbour.site_file) == []
-    site = load(neighbour.site_file)
+    (peer,) = demo._peers.values()
+    peer.prepare()
+    assert check(peer.site_file) == []
+    site = load(peer.site_file)
     assert (site.site.id, site.uplink.port, site.buses["works"].port) == ("pompage", 20000, 20003)
     assert list(site.actuators) == ["spring"] == list(site.peers["val-du-loup"].allow)
     assert site.signals["spring-flow"].unit == "m3/h"
-    assert neighbour._module.words("input", 0, 1) == [4000] and not neighbour.is_on("spring")
-    neighbour._module.set_bit(0, True)
-    assert neighbour._module.words("input", 0, 1) == [12_000] and neighbour.is_on("spring")
+    assert peer._module.words("input", 0, 1) == [4000] and not peer.is_on("spring")
+    peer._module.set_bit(0, True)
+    assert peer._module.words("input", 0, 1) == [12_000] and peer.is_on("spring")
 
 
 def event(kind, code, subject, detail=None, severity="info"):

@@ -20,14 +20,14 @@ from agent.demo.slave import serve_tcp
 from agent.demo.uplink import HOST
 from agent.demo.village import RelayModule
 
-__all__ = ["Neighbour"]
+__all__ = ["PeerSite"]
 
 RUNS = 12_000.0
 """uA of a measurement while something runs: the middle of its range."""
 RANGE = [0, 40]
 
 
-class Neighbour(DemoFolder):
+class PeerSite(DemoFolder):
     """The other site of `remote`, a device's points by their names. Its module is at `port`; `asker` is our site."""
 
     ports = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -100,3 +100,20 @@ def test_a_moment_of_the_past_from_the_audit_that_is_not_delivered(village, link
         assert early.returncode == 1 and "no audit record on this box is from before" in early.stdout
     assert village.bocage("why", "lamp", "--at", "yesterday").stderr.startswith('bocage: "yesterday" is not a moment')
     assert village.bocage("why", "fountain", "--at", "2026-01-15T23:10").returncode == 1
+
+
+def test_opening_hours_by_a_calendar(site, slave, subscriber):
+    """The chain names the calendar that holds the valve closed, and tells when it opens it."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    site.document["site"]["timezone"] = "Etc/UTC"
+    site.document["calendars"] = {"market": {"days": [f"{tomorrow:%a}".lower()], "times": ["12:00-13:00"]}}
+    site.document["signals"]["tap-ct"] = {"from": "m.count", "kind": "counter", "unit": "L"}
+    site.document["actuators"]["tap"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
+    site.document["water"] = {"points": {"market-tap": {
+        "meter": "tap-ct", "valve": "tap", "opening_hours": {"calendar": "market"},
+    }}}  # fmt: skip
+    site.start()
+    wait_for(lambda: actuator(site, "tap")["cause"] == "outside the opening hours (market)", what="its hours")
+    told = "\n".join(lines(site, "market-tap"))
+    assert "wishes tap off at priority 15: outside the opening hours (market)" in told
+    assert f"tap on, opening hours (market), {tomorrow:%Y-%m-%d}T12:00:00+00:00" in told

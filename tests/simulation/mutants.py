@@ -22,6 +22,7 @@ from typing import Any
 from tests.simulation import options
 from tests.simulation.kinds import BOTH, ONLY_AGENT, ONLY_OUTBOX
 from tests.simulation.runner import WORLDS, Job, forked, prepare, sort_of, sorts, with_fixed_hashes
+from tests.simulation.village import RULED
 
 __all__ = ["MUTANTS", "Mutant", "changed"]
 
@@ -30,18 +31,20 @@ _ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Mutant:
-    """`changes` are (file, text that is there once, text in its place). It is looked for in lives of `world`."""
+    """`changes` are (file, text that is there once, text in its place). It is looked for in lives of `world`, of seeds
+    from `first` on."""
 
     name: str
     what: str
     changes: tuple[tuple[str, str, str], ...]
     world: str = "agent"
     hours: float = 1.0
+    first: int = 0
 
 
-def _mutant(name: str, what: str, *change: str, world: str = "agent", hours: float = 0.0) -> Mutant:
+def _mutant(name: str, what: str, *change: str, world: str = "agent", hours: float = 0.0, first: int = 0) -> Mutant:
     changes: Any = tuple(zip(*[iter(change)] * 3, strict=True))
-    return Mutant(name, what, changes, world, hours or {"agent": 1.0, "outbox": 2.0}[world])
+    return Mutant(name, what, changes, world, hours or {"agent": 1.0, "outbox": 2.0}[world], first)
 
 
 MUTANTS = [
@@ -129,6 +132,13 @@ MUTANTS = [
             "agent/core/alarms.py", '"raised", [list(key) for key in sorted(raised)])', '"raised", [])'),
     _mutant("tank-alarms-forgotten", "a tank forgets at a restart which alarms it raised",
             "agent/services/water/tanks.py", 'frozenset(kept["raised"]) & SEVERITIES.keys()', "frozenset()"),
+    _mutant("interlock-forgotten", "an interlock forgets at a restart that it acts",
+            "agent/services/rules/control.py",
+            'loaded(kept["memory"], self.condition), kept["active"], kept["known"]',
+            'self.condition.initial, False, True', hours=2.0, first=RULED),
+    _mutant("point-alarms-forgotten", "an alarm on a point forgets at a restart that it was raised",
+            "agent/services/alarms/control.py", 'raised = frozenset(kept["raised"]) & {ALARM, FAULT}',
+            "raised = frozenset()", first=RULED),
     _mutant("accepted-before-durable", "a command is carried out before its acceptance is on flash",
             "agent/outbox/queue.py", "            if await self._writer.save():\n                return None\n"
             "            if command.origin",
@@ -327,19 +337,21 @@ def main() -> int:
             compiled(mutant)
         except (ValueError, SyntaxError) as error:
             asked.error(str(error))
-    seeds, found = range(given.first, given.first + given.seeds), {}
+    found = {}
     print("| defect | what it does | where | seeds until it is found | what broke |\n|---|---|---|---|---|")
     for mutant in chosen:
         began = time.monotonic()
         mutant = replace(mutant, hours=given.hours or mutant.hours)
+        first = max(given.first, mutant.first)
+        seeds = range(first, first + given.seeds)
         try:
             seed, what = hunt(mutant, seeds, given.jobs, given.kinds)
         except KeyboardInterrupt:
             print(f"\nstopped at {mutant.name}")
             return 130
         found[mutant.name] = {"seed": seed, "broken": what, "wall_s": round(time.monotonic() - began, 1)}
-        needed = str(seed - given.first + 1) if seed else f"not within {len(seeds)}"
-        where = f"{mutant.world}, {mutant.hours:g} h"
+        needed = str(seed - first + 1) if seed else f"not within {len(seeds)}"
+        where = f"{mutant.world}, {mutant.hours:g} h" + f", from {mutant.first}" * (mutant.first > 0)
         print(f"| `{mutant.name}` | {mutant.what} | {where} | {needed} | {sort_of(what)} |", flush=True)
     missed = [name for name, one in found.items() if not one["seed"]]
     print(f"\n{len(found)} defects, {len(found) - len(missed)} found; not found: {', '.join(missed) or 'none'}")

@@ -172,9 +172,10 @@ class Outputs:
         return math.inf if unknown else 605.0 + off(self.world, begun)
 
     def _was_orderly(self, begun: float) -> bool:
-        """Whether the life before this one had ended by an orderly stop."""
+        """Whether the life before this one had ended by an orderly stop, and the flash could be told."""
         ends = self.died[: bisect_left(self.died, begun)]
-        return bool(ends) and _any(self.diary.stopped, ends[-1] - 0.001, begun)
+        noted = ends and not any(begin <= ends[-1] <= end for begin, end in self.hurt)
+        return bool(noted) and _any(self.diary.stopped, ends[-1] - 0.001, begun)
 
     def begins(self, at: float) -> bool:
         """Whether a life was new: boot states, outputs that were found otherwise."""
@@ -325,9 +326,11 @@ class Outputs:
     def tank(self) -> None:
         well = self.all["well"]
         if not well.slave.lied:
-            self.follows(well, 0, 40.0, 85.0, 1.0, rising=True)
-            self.never(well, 0, 85.0 + 1.0, LATE + well.seconds("min_on"), "the tank is full")
-            self.never(well, 0, 95.0 + 1.0, LATE, "the tank is full to the brim")
+            ruled = self.world.village.is_ruled
+            low, full, brim = (50.0, 69.1, 70.0) if ruled else (40.0, 85.0, 95.0)
+            self.follows(well, 0, low, full, 1.0, rising=True, sure=2 if ruled else 4)
+            self.never(well, 0, full + 1.0, LATE + well.seconds("min_on"), "the tank is full")
+            self.never(well, 0, brim + 1.0, LATE, "an interlock holds it off")
 
     def heater(self) -> None:
         burner = self.all["burner"]
@@ -344,16 +347,18 @@ class Outputs:
             warm = move.shown[0] > 16.3 + 0.1 and not _any(burner.slave.failed, move.at - BLIND, move.at)
             self.must(not (move.value and unknown and warm), move.at, f"burner went on at {move.shown[0]:.2f}, untimed")
 
-    def follows(self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool) -> None:
-        """It goes on when its value was below `low`, and not yet above `high` since; goes off by the value alone if
-        `rising`, and other rules may switch it off too where not."""
+    def follows(
+        self, output: Output, which: int, low: float, high: float, tolerance: float, *, rising: bool, sure: int = 4
+    ) -> None:
+        """It goes on when its value was below `low`, and not yet above `high` since, as `sure` answers in a row tell;
+        goes off by the value alone if `rising`, and other rules may switch it off too where not."""
         slave, wants, above = output.slave, False, 0
         told = [(at, value, None) for at, value in _told(slave, which)]
         moves = [(move.at, move.shown[which], move) for move in output.moves]
         seen, since, full = [at for at, _, _ in told], 0.0, 0.0
         for at, value, move in sorted((*told, *moves), key=lambda one: one[0]):
             above = above + 1 if value >= high + tolerance and move is None else 0
-            wanted, wants = wants, value <= low + tolerance or (wants and above < 4)
+            wanted, wants = wants, value <= low + tolerance or (wants and above < sure)
             full = at if wanted and not wants else full
             if move is None or move.fell:
                 continue
@@ -560,7 +565,7 @@ def judge(world: Any) -> None:
     found.never_dry()
     found.heater()
     found.limits(found.all["street"], lambda move: False)
-    for name, which, limit in (("well", 0, 94.0), ("burner", 1, 73.0)):
+    for name, which, limit in (("well", 0, 69.0 if world.village.is_ruled else 94.0), ("burner", 1, 73.0)):
         found.limits(found.all[name], partial(_interlocked, found.all[name].slave, which, limit))
     found.safe()
 

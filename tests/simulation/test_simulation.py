@@ -30,17 +30,19 @@ from tests.simulation.outbox_world import CORNERS, SHARED
 from tests.simulation.plant import Answer
 from tests.simulation.runner import Job, sort_of
 from tests.simulation.shrink import shrink
+from tests.simulation.village import RULED
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "simulation.md"
-SEEDS = {"agent": (100, 1.0), "outbox": (100, 2.0)}
-"""How many seeds of how many hours each run of the tests has of each world: 358 CPU s together."""
+SEEDS = {"agent": (80, 1.0), "outbox": (100, 2.0)}
+"""How many seeds of how many hours each run of the tests has of each world, beside 20 of ruled villages: 358 CPU s
+together."""
 PART = 10
 """Seeds that one test runs: processes of pytest side by side share them."""
 PARTS = [
     pytest.param(world, first, id=f"{world}-{first}", marks=[pytest.mark.slow] if first > 1 else [])
     for world, (seeds, _) in SEEDS.items()
-    for first in range(1, seeds + 1, PART)
+    for first in [*range(1, seeds + 1, PART), *([RULED, RULED + PART] if world == "agent" else [])]
 ]
 """The first part of each world also runs on Debian 13, on its Python."""
 NAMED = {path.stem: YAML(typ="safe").load(path) for path in sorted((Path(__file__).parent / "seeds").glob("*.yaml"))}

@@ -15,7 +15,11 @@ from tests.simulation.pins import Board
 from tests.simulation.plant import Heater, Slave, Tank
 from tests.simulation.radio import Air, Gateway, Node, Session
 
-__all__ = ["LATITUDE", "LONGITUDE", "Village"]
+__all__ = ["LATITUDE", "LONGITUDE", "RULED", "Village"]
+
+RULED = 500_000
+"""From this seed on a village has alarms, and an interlock of its well. Those before keep lives in which a fault was
+found."""
 
 LATITUDE, LONGITUDE = 47.32, 5.04
 MORNING_MS = 1_800_000_000_000
@@ -200,9 +204,31 @@ class Village:
             self.site["water"]["tanks"]["reservoir"]["dry_run"] = {
                 "flow": "well-water", "grace": "15s", "no_flow": "60s", "latch_after": 3,
             }  # fmt: skip
+        if self.is_ruled:
+            self._rules()
         if self.air is not None:  # a node's point is no actuator's
             allowed = [*self.site["actuators"], "valve.position", "alarm.*", "*.latch"]
             self.site["uplink"]["commands"] = {"allow": allowed}
+
+    @property
+    def is_ruled(self) -> bool:
+        return self.seed >= RULED
+
+    def _rules(self) -> None:
+        """An interlock that stops the well at 70 % and lets it go on at 50 %, and alarms that come and go with it."""
+        self.site["rules"] = {
+            "high": {
+                "if": {"point": "tank-level", "above": 70, "hysteresis": 20},
+                "lock": {"actuator": "well", "value": "off"},
+            }
+        }
+        self.site["alarms"] = {
+            "above-half": {"point": "tank-level", "above": 55, "hysteresis": 2, "for": "1min"},
+            "well-runs": {"actuator": "well", "is": "on", "for": "4min"},
+            "rises": {"point": "tank-level", "rises": 10, "within": "10min", "while": {"actuator": "well", "is": "on"}},
+            "no-rise": {"point": "tank-level", "still": 2, "for": "2min"},
+            "any": {"any": [{"point": "classroom", "above": 18}, {"point": "tank-level", "below": 45}], "for": "30s"},
+        }  # fmt: skip
 
     def _square(self) -> None:
         """A second circuit, whose contactor must not go on with the other one's."""

@@ -110,9 +110,9 @@ class Occurrences:
 
     def between(self, since: datetime, until: datetime) -> list[Booking]:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
-        first = bisect_right(self.spans, (int(since.timestamp()), 1 << 62)) - 1
+        first, last = (bisect_right(self.spans, (int(at.timestamp()), 1 << 62)) for at in (since, until))
         found: list[Booking] = []
-        for begin, end in self.spans[max(first, 0) :]:
+        for begin, end in self.spans[max(first - 1, 0) : last]:  # of 10,000, only these are copied
             start = datetime.fromtimestamp(begin, UTC)
             if start >= until:
                 break

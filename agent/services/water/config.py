@@ -139,6 +139,14 @@ def _by_calendar(value: Any) -> str:
     return "by calendar" if isinstance(value, CalendarHoursConfig) else "by day"
 
 
+def _no_name(value: Any) -> Any:
+    """A name alone is a calendar's."""
+    if isinstance(value, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", value):
+        text = f"expected keys with their values, found {plain(value)}; write {{calendar: {value}}}"
+        raise PydanticCustomError("written", "{text}", {"text": text})
+    return value
+
+
 class WaterPointConfig(Model):
     """A fountain, a toilet, a hydrant: a meter, and perhaps a valve."""
 
@@ -149,6 +157,7 @@ class WaterPointConfig(Model):
     opening_hours: Annotated[
         Annotated[WeekHours, Tag("by day")] | Annotated[CalendarHoursConfig, Tag("by calendar")],
         Discriminator(_by_calendar),
+        BeforeValidator(_no_name),
     ] = Field(default_factory=dict)  # fmt: skip
     """By day, such as {all: ["07:00-21:00"]}, or by a calendar: {calendar: market}. Without it, it is always open."""
     frost: FrostConfig | None = None

@@ -243,6 +243,7 @@ def said(tmp_path: Path, hours: str, actuator: str = "") -> list[str]:
         ("{calendar: marche}", 'error: unknown calendar "marche"; did you mean "market"?'),
         ("{calender: market}", 'error: unknown key "calender"; did you mean "calendar"?'),
         ("{calendrier: market}", 'error: unknown key "calendrier"; did you mean "calendar"?'),
+        ("market", 'error: expected keys with their values, found "market"; write {calendar: market}'),
         (f"{{{ALL_DAY}}}", 'error: "calendar" is missing in opening_hours'),
         ("{calendar: market, semaine: {}}", 'error: unknown key "semaine"; did you mean "week"?'),
         ('{calendar: market, week: {lundi: ["07:00-21:00"]}}', 'error: "lundi" is no day; write "mon"'),

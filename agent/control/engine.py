@@ -99,6 +99,13 @@ class _Rule:
         """Its account as it was kept last: it may be told once that is on flash."""
         self.told: Mapping[str, float] = {}
         self.facts: Mapping[str, Value] = {}
+        self.noted: Any = None
+        """The state of which `facts` are."""
+
+
+def _says_the_same(one: Input, other: Input) -> bool:
+    """Whether two readings differ by their times alone."""
+    return one.value == other.value and one.quality is other.quality and one.doubted is other.doubted
 
 
 class Doing(NamedTuple):
@@ -206,9 +213,9 @@ class Engine:
             if reading.quality is not Quality.GOOD:
                 at = -NEVER if before is None else before.at  # that of the last good one
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
-            if before is None or before._replace(at=at) != now or (
-                name in self._pressed and now.value and at > before.at
-            ):  # fmt: skip
+            if before is None or not _says_the_same(before, now):
+                self._changed.add(name)
+            if name in self._pressed and now.value and (before is None or at > before.at):
                 self._changed.add(name)
         if self._changed:
             self._wake.set()
@@ -330,7 +337,7 @@ class Engine:
 
     def due_next(self) -> float:
         """When a control, or the keeping or telling of its state, wants to be looked at by itself."""
-        soonest = min((rule.due for rule in self._rules), default=NEVER)
+        soonest = min([rule.due for rule in self._rules], default=NEVER)
         return min(self._keep_at, self._tell_at, self._civil.due(), soonest)
 
     async def close(self) -> None:
@@ -478,8 +485,9 @@ class Engine:
             rule.state = step.state
             rule.dirty = True
             self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
-        if rule.factual is not None:
+        if rule.factual is not None and rule.noted is not rule.state:
             self._note_facts(rule, rule.factual.facts(rule.state))
+            rule.noted = rule.state
         if happened:
             self._untold.add(rule)
         if (happened or counts) and rule not in self._urgent:
@@ -498,6 +506,7 @@ class Engine:
         self._wishes.withdraw(rule.name, self._arbiter.outputs())
         rule.due = now.monotonic + RETRY
         self._note_facts(rule, {})
+        rule.noted = None
         known, rule.failed = rule.failed, failure
         if known not in ("", _BEFORE):
             return []

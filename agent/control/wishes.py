@@ -30,10 +30,15 @@ class SharedWishes:
     def __init__(self, arbiter: WishTaker) -> None:
         self._arbiter = arbiter
         self._own: dict[str, Mapping[Key, Wish]] = {}
+        self._said: dict[str, Sequence[Wish]] = {}
+        """As they were put last: mostly they are the same again."""
         self._held: dict[Key, dict[str, Wish]] = {}
 
     def put(self, control: str, wishes: Sequence[Wish]) -> bool:
         """Take all wishes of a control in the place of those before; whether it wants another value anywhere."""
+        if wishes == self._said.get(control):
+            return False
+        self._said[control] = wishes
         before = self._own.get(control, {})
         wanted = {(wish.actuator, wish.priority): wish for wish in wishes}
         if wanted == before:
@@ -63,6 +68,7 @@ class SharedWishes:
             if holders.pop(control, None) is not None and key[0] in actuators:
                 self._tell(key, holders)
         self._own.pop(control, None)
+        self._said.pop(control, None)
 
     def _tell(self, key: Key, holders: Mapping[str, Wish]) -> None:
         """Where controls share an output (a pump) at one priority, the one that wants most of it holds. Of interlocks

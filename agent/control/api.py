@@ -34,7 +34,7 @@ TICK = timedelta(milliseconds=1)
 _GOOD = Quality.GOOD  # looked up once: this is asked ten times a step
 
 S = TypeVar("S")
-D = TypeVar("D", bound="DataclassInstance")
+D = TypeVar("D", bound="DataclassInstance | NamedTuple")
 
 
 class Now(NamedTuple):
@@ -292,10 +292,10 @@ def check_reset(point: str, value: Value) -> None:
         raise ValueError(f'{point} takes "reset", not {value!r}')
 
 
-def fields(state: DataclassInstance) -> dict[str, Any]:
-    """The fields of a dataclass by name, and those of dataclasses in it. Values are not copied: states are frozen."""
+def fields(state: DataclassInstance | NamedTuple) -> dict[str, Any]:
+    """The fields of a state by name, and those of dataclasses in it. Values are not copied: states are frozen."""
     found = {}
-    for name in state.__dataclass_fields__:
+    for name in state._fields if isinstance(state, tuple) else state.__dataclass_fields__:
         value = getattr(state, name)
         found[name] = fields(value) if hasattr(value, "__dataclass_fields__") else value
     return found
@@ -304,8 +304,9 @@ def fields(state: DataclassInstance) -> dict[str, Any]:
 def updated(state: D, **to: Any) -> D:
     """`state` with other values. Returns the same object if nothing changes: most steps change nothing."""
     for key, value in to.items():
-        if getattr(state, key) != value:
-            return replace(state, **to)
+        before = getattr(state, key)
+        if before is not value and before != value:
+            return state._replace(**to) if isinstance(state, tuple) else replace(state, **to)  # type: ignore
     return state
 
 

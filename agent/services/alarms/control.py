@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import Now, Step, View, lost_points, updated
@@ -18,11 +18,10 @@ __all__ = ["ALARM", "FAULT", "AlarmState", "PointAlarm"]
 ALARM, FAULT = "point_alarm", "sensor_fault"
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmState:
+class AlarmState(NamedTuple):
     """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
 
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory = Memory()
     bad: float | None = None
     """Since when one of its points has no good value."""
     raised: frozenset[str] = frozenset()
@@ -89,7 +88,7 @@ class PointAlarm:
         if state.restored:
             by = BootShift.from_anchor(state.anchor, now)
             bad = None if by.is_another(state.bad) else state.bad
-            state = replace(state, restored=False, memory=shifted(state.memory, by), bad=bad)
+            state = state._replace(restored=False, memory=shifted(state.memory, by), bad=bad)
         memory, holds, due = self.condition.judge(state.memory, view, now)
         t, lost = now.monotonic, lost_points(view, self.points)
         bad = None if not lost else t if state.bad is None else state.bad

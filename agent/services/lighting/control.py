@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import is_
 from typing import Any, NamedTuple
@@ -299,7 +299,7 @@ class Circuit:
         so: otherwise the photocell would follow its own lamps."""
         mark = event.timestamp()
         lit = evening if glow.turned == mark else dark
-        return lit, replace(glow, turned=mark) if lit is evening else glow
+        return lit, glow._replace(turned=mark) if lit is evening else glow
 
     def _switch(self, view: View) -> tuple[bool | None, bool]:
         """The state that the local switch forces (None: it is on AUTO), and whether it can be read at all."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, updated
 from agent.control.boot_time import BootShift
@@ -18,8 +18,7 @@ STUCK_BAND = 0.05
 """Part of the light itself, or of `on_below` where that is more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """The state of a photocell. `dark` None: not known. Times are monotonic seconds."""
 
     dark: bool | None = None
@@ -39,24 +38,23 @@ class Cell:
         return None if self.stuck(now) else self.dark
 
     def shifted(self, by: BootShift) -> Cell:
-        return replace(self, since=by.past(self.since), steady_since=by.past(self.steady_since))
+        return self._replace(since=by.past(self.since), steady_since=by.past(self.steady_since))
 
     def dump(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self._fields}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Cell:
         return cls(**kept)
 
 
-@dataclass(frozen=True, slots=True)
-class Glow:
+class Glow(NamedTuple):
     """Light of the street lamps at the probe, and which event the probe has decided: it must not follow its own lamps.
 
     What burns is a text, `km1@100|km2@50`: contactors and their level in %; empty: nothing. Times are monotonic s.
     """
 
-    lights: Mapping[str, float] = field(default_factory=dict)
+    lights: Mapping[str, float] = {}
     """lx from what burns: the least that it saw meanwhile in the dark of the last night, else what it grew by."""
     learning: str = ""
     """The combination whose light is being learned in the dark."""
@@ -88,18 +86,18 @@ class Glow:
         if burning != glow.burning:
             fresh = bool(burning) and (is_dark is None or burning not in glow.lights)
             before = glow.seen - glow.own() if fresh and glow.burning is not None and glow.seen is not None else None
-            glow = replace(glow, burning=burning, since=now, before=before, learning="")
+            glow = glow._replace(burning=burning, since=now, before=before, learning="")
         if now - glow.since >= SETTLE and glow.before is not None:
-            glow = replace(glow._learnt(max(0.0, light - glow.before)), before=None)
+            glow = glow._learnt(max(0.0, light - glow.before))._replace(before=None)
         if is_dark and burning and now - glow.since >= SETTLE:
             least = min(light, glow.lights[burning]) if glow.learning == burning else light
-            glow = replace(glow._learnt(least), learning=burning, before=None)
+            glow = glow._learnt(least)._replace(learning=burning, before=None)
         return updated(glow, seen=light)
 
     def _learnt(self, light: float) -> Glow:
         assert self.burning is not None
-        return self if self.lights.get(self.burning) == light else replace(
-            self, lights={**self.lights, self.burning: light}
+        return self if self.lights.get(self.burning) == light else self._replace(
+            lights={**self.lights, self.burning: light}
         )  # fmt: skip
 
     def due(self, now: float) -> float:

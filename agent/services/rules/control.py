@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Now, Step, View, Wish, fields, lost_points, updated
@@ -31,16 +31,15 @@ _LOCK = "lock "
 """The beginning of the cause of each interlock of the site file."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleState:
+class RuleState(NamedTuple):
     """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
 
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory = Memory()
     active: bool = False
     """The condition holds, or is taken to hold while it is unknown."""
     known: bool = False
     """The condition, as it is today, was known once."""
-    held: Spell = field(default_factory=Spell)
+    held: Spell = Spell()
     """The time for which it was active since its condition last ended."""
     spent: bool = False
     """It held its actuator on for `max_on`: it rests until its condition has ended."""
@@ -138,9 +137,9 @@ class Rule:
             by = BootShift.from_anchor(state.anchor, now)
             memory, held = shifted(state.memory, by), state.held.shifted(by)
             bad = None if by.is_another(state.bad) else state.bad
-            state = replace(state, restored=False, memory=memory, held=held, bad=bad)
+            state = state._replace(restored=False, memory=memory, held=held, bad=bad)
         if state.started is None:
-            state = replace(state, started=now.monotonic)
+            state = state._replace(started=now.monotonic)
         return updated(state, anchor=boot_anchor(state.anchor, now))
 
     def _is_active(self, state: RuleState, view: View, holds: bool | None, now: float) -> bool:

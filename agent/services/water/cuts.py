@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.api import View, fields, good
 from agent.control.boot_time import BootShift
@@ -83,8 +83,7 @@ class Storage:
     capacity: float
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVolume:
+class StoredVolume(NamedTuple):
     """The water in the storage (litres; None: never read), and when it was read (monotonic s)."""
 
     litres: float | None = None
@@ -111,8 +110,7 @@ class Amounts:
         return replace(self, at=self.at + by.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """The totals of all meters at `at` (monotonic s), as far as they are known. `kind` and `day` say which moment it
     is. `area` and `covered` are the integral of the stored volume around it (litre seconds, seconds)."""
 
@@ -138,8 +136,8 @@ class Cut:
             else:
                 share = 1.0 if new.at == old.at else (self.at - old.at) / (new.at - old.at)
                 totals[index] = old.total + (new.total - old.total) * share
-        return self if totals == list(self.totals) and lost == self.lost else replace(
-            self, totals=tuple(totals), lost=lost
+        return self if totals == list(self.totals) and lost == self.lost else self._replace(
+            totals=tuple(totals), lost=lost
         )  # fmt: skip
 
     def level_seen(self, name: str, before: StoredVolume, after: StoredVolume, limit: float) -> Cut:
@@ -150,12 +148,12 @@ class Cut:
         cut = self
         if before.litres is not None and end > begin:
             if after.at - before.at > limit:
-                return replace(cut, lost=cut.lost or name)
+                return cut._replace(lost=cut.lost or name)
             slope = (after.litres - before.litres) / (after.at - before.at)
             middle = before.litres + slope * ((begin + end) / 2 - before.at)
-            cut = replace(cut, area=cut.area + middle * (end - begin), covered=cut.covered + end - begin)
+            cut = cut._replace(area=cut.area + middle * (end - begin), covered=cut.covered + end - begin)
         if after.at >= self.at + AROUND and cut.covered < _WHOLE:
-            cut = replace(cut, lost=cut.lost or name)
+            cut = cut._replace(lost=cut.lost or name)
         return cut
 
     def missing(self, names: Sequence[str], storage: Storage | None) -> str:
@@ -170,7 +168,7 @@ class Cut:
         return Amounts(self.day, self.at, sum(totals[:inflows]), sum(totals[inflows:]), stored)
 
     def shifted(self, by: BootShift) -> Cut:
-        return replace(self, at=self.at + by.seconds)
+        return self._replace(at=self.at + by.seconds)
 
     def dump(self) -> dict[str, Any]:
         return fields(self)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, fields, updated
@@ -72,12 +72,11 @@ class DayBalance:
         return 100 * self.outflow / distributed if distributed > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class DistrictState:
+class DistrictState(NamedTuple):
     """Times are monotonic seconds, volumes litres. `anchor` is Unix seconds at monotonic 0."""
 
     meters: tuple[MeterTotal, ...]
-    stored: StoredVolume = field(default_factory=StoredVolume)
+    stored: StoredVolume = StoredVolume()
     cuts: tuple[Cut, ...] = ()
     """The next ones, and those that not all readings have come for."""
     midnight: Amounts | None = None
@@ -149,7 +148,7 @@ class District:
 
     def load(self, kept: Mapping[str, Any]) -> DistrictState:
         if kept["parts"] != self._parts:
-            return replace(self.initial(), raised=frozenset(kept["raised"]) & SEVERITIES.keys())
+            return self.initial()._replace(raised=frozenset(kept["raised"]) & SEVERITIES.keys())
         amounts = {key: None if kept[key] is None else Amounts(**kept[key]) for key in ("midnight", "dusk")}
         state = DistrictState(
             tuple(map(MeterTotal.load, kept["meters"])), StoredVolume(**kept["stored"]),
@@ -158,16 +157,16 @@ class District:
             tuple(map(float, kept["nights"])), kept["leak"], kept["lost"], frozenset(kept["raised"]), kept["anchor"],
             restored=True,
         )  # fmt: skip
-        return state if self.alarm is not None else replace(state, leak=None)
+        return state if self.alarm is not None else state._replace(leak=None)
 
     def _shifted(self, state: DistrictState, now: Now) -> DistrictState:
         by = BootShift.from_anchor(state.anchor, now)
         if not by.seconds:
-            return replace(state, restored=False)
+            return state._replace(restored=False)
         cuts = tuple(cut.shifted(by) for cut in state.cuts)
-        return replace(
-            state, restored=False, meters=tuple(replace(one, at=by.past(one.at)) for one in state.meters),
-            stored=replace(state.stored, at=by.past(state.stored.at)), cuts=cuts,
+        return state._replace(
+            restored=False, meters=tuple(replace(one, at=by.past(one.at)) for one in state.meters),
+            stored=state.stored._replace(at=by.past(state.stored.at)), cuts=cuts,
             midnight=None if state.midnight is None else state.midnight.shifted(by),
             dusk=None if state.dusk is None else state.dusk.shifted(by),
         )  # fmt: skip
@@ -181,7 +180,7 @@ class District:
             return state
         litres = round(index * (*self.inflows, *self.outflows)[place].litres, 3)
         swapped = replace(state.meters[place], count=litres, trail=None)
-        return replace(state, meters=(*state.meters[:place], swapped, *state.meters[place + 1 :]), kept=None)
+        return state._replace(meters=(*state.meters[:place], swapped, *state.meters[place + 1 :]), kept=None)
 
     @property
     def commands(self) -> Sequence[str]:
@@ -190,7 +189,7 @@ class District:
     def command(self, state: DistrictState, point: str, value: Value, _now: Now) -> DistrictState:
         """`<name>.baseline` takes "reset": the flow of the nights is learnt anew."""
         check_reset(point, value)
-        return replace(state, nights=(), leak=None)
+        return state._replace(nights=(), leak=None)
 
     # -- account -----------------------------------------------------------------------------------------------
 
@@ -249,7 +248,7 @@ class District:
             known.setdefault((kind, day.isoformat()), Cut(kind, day.isoformat(), NEVER, nothing))
         cuts = [self._timed(cut, now) for cut in known.values()]
         ahead = min(cut.at for cut in cuts if days[cut.kind].isoformat() == cut.day)
-        return replace(state, cuts=tuple(sorted(cuts, key=lambda cut: cut.at)), planned=(state.anchor, ahead))
+        return state._replace(cuts=tuple(sorted(cuts, key=lambda cut: cut.at)), planned=(state.anchor, ahead))
 
     @property
     def _minutes(self) -> dict[str, int]:
@@ -262,7 +261,7 @@ class District:
         instant = self.calendar.instant(date.fromisoformat(cut.day), self._minutes[cut.kind])
         at = now.monotonic + (instant - now.civil.astimezone(UTC)).total_seconds()
         if abs(at - cut.at) <= SLEWED:
-            return replace(cut, at=at)
+            return cut._replace(at=at)
         passed = CLOCK if at < now.monotonic < cut.at < NEVER else ""
         return Cut(cut.kind, cut.day, at, (None,) * len(cut.totals), lost=passed)
 
@@ -309,15 +308,15 @@ class District:
             missing = cut.missing(self.meters, self.storage)
             late = cut.at + self._limit(cut) + 2 * AROUND
             if not missing and not cut.lost:
-                state = self._finish(replace(state, lost=""), cut, cut.amounts(len(self.inflows)))
+                state = self._finish(state._replace(lost=""), cut, cut.amounts(len(self.inflows)))
             elif cut.lost or now >= late:
                 lost = cut.lost or missing
-                state = self._finish(replace(state, lost="" if lost == CLOCK else lost), cut, None)
+                state = self._finish(state._replace(lost="" if lost == CLOCK else lost), cut, None)
             else:
                 begin = cut.at - AROUND
                 due = min(due, begin if now < begin else min(now + LOOK, late))
                 continue
-            state = replace(state, cuts=tuple(one for one in state.cuts if one is not cut))
+            state = state._replace(cuts=tuple(one for one in state.cuts if one is not cut))
         return state, min(due, state.planned[1]) if state.planned[1] > now else due
 
     def _finish(self, state: DistrictState, cut: Cut, amounts: Amounts | None) -> DistrictState:
@@ -330,23 +329,23 @@ class District:
                     before.day, amounts.inflow - before.inflow, amounts.outflow - before.outflow,
                     amounts.stored - before.stored,
                 )  # fmt: skip
-            return replace(state, midnight=amounts, balance=balance)
+            return state._replace(midnight=amounts, balance=balance)
         if cut.kind == BEGIN:
-            return replace(state, dusk=amounts)
+            return state._replace(dusk=amounts)
         begin = state.dusk
         if begin is None or amounts is None or begin.day != cut.day or amounts.at <= begin.at:
-            return replace(state, flow=None)
+            return state._replace(flow=None)
         litres = (amounts.inflow - begin.inflow) - (amounts.outflow - begin.outflow) - (amounts.stored - begin.stored)
         return self._judge(state, litres * 3600 / (amounts.at - begin.at))
 
     def _judge(self, state: DistrictState, flow: float) -> DistrictState:
         """A night is compared with those before it, and is one of them if it is no leak's."""
-        state, usual = replace(state, flow=flow), self._median(state)
+        state, usual = state._replace(flow=flow), self._median(state)
         if self.alarm is None:
             return state
         if usual is not None and flow > usual + self.alarm.above:
-            return replace(state, leak=usual)
-        return replace(state, leak=None, nights=(*state.nights, flow)[-self.alarm.nights :])
+            return state._replace(leak=usual)
+        return state._replace(leak=None, nights=(*state.nights, flow)[-self.alarm.nights :])
 
     def _standing(self, state: DistrictState) -> dict[str, dict[str, Any] | None]:
         found: dict[str, dict[str, Any] | None] = {}

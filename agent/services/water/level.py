@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.control.api import NEVER
 from agent.control.boot_time import BootShift
@@ -21,8 +21,7 @@ LATE = 3
 """Intervals of the sensor after which it would have sent another value, or be stale."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """The last accepted percentage (None: none yet) and when it was read; since when another is doubted.
 
     Times are monotonic seconds.
@@ -40,7 +39,7 @@ class Level:
         return self.missing or self.doubted is not None
 
     def shifted(self, by: BootShift) -> Level:
-        return replace(self, at=by.past(self.at), doubted=by.optional(self.doubted))
+        return self._replace(at=by.past(self.at), doubted=by.optional(self.doubted))
 
 
 def believe(state: Level, level: float | None, read_at: float, interval: float, now: float) -> tuple[Level, float]:

@@ -7,9 +7,9 @@ is counted from noon to noon, so that hours around midnight are one fill. Times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Now, updated
 from agent.control.boot_time import BootShift
@@ -35,13 +35,12 @@ class LevelLost:
     """The run time in 24 h while the time of the day is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class LostState:
+class LostState(NamedTuple):
     since: float | None = None
     """Since when the level is lost; None: it is not."""
     back: float | None = None
     """Since when it is known again; not kept."""
-    pumped: Spell = field(default_factory=Spell)
+    pumped: Spell = Spell()
     """Run time without a level, of this day."""
     day: str | None = None
     """The day, from noon to noon, to which it belongs; None: the time is not known."""
@@ -65,7 +64,7 @@ class LostState:
 
     def shifted(self, by: BootShift) -> LostState:
         since, begun = by.optional(self.since), by.optional(self.begun)
-        return replace(self, since=since, begun=begun, pumped=self.pumped.shifted(by))
+        return self._replace(since=since, begun=begun, pumped=self.pumped.shifted(by))
 
 
 def see_lost(spec: LevelLost, state: LostState, known: bool, runs: bool, now: Now) -> tuple[LostState, bool, float]:
@@ -104,12 +103,12 @@ def _see_day(spec: LevelLost, state: LostState, now: Now) -> LostState:
         begun = at if state.begun is None else state.begun
         if at < begun + DAY:
             return updated(state, begun=begun, day=None)
-        return replace(state, begun=at, day=None, pumped=state.pumped.reset(at))
+        return state._replace(begun=at, day=None, pumped=state.pumped.reset(at))
     day = spec.hours.calendar.night(now.civil).isoformat()
     if state.day == day:
         return state
     known_before = state.day is not None
-    return replace(state, day=day, begun=at, pumped=state.pumped.reset(at) if known_before else state.pumped)
+    return state._replace(day=day, begun=at, pumped=state.pumped.reset(at) if known_before else state.pumped)
 
 
 def _see_hour(spec: LevelLost, state: LostState, now: Now) -> tuple[bool, float]:

@@ -7,9 +7,9 @@ or keeps a pump off for the work on it; the others take over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
@@ -46,13 +46,12 @@ SEVERITIES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class LiftState:
+class LiftState(NamedTuple):
     """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
 
     pumps: tuple[PumpState, ...]
     rotation: RotationState
-    well: WellState = field(default_factory=WellState)
+    well: WellState = WellState()
     rests: tuple[float | None, ...] = ()
     """Since when each pump rests that ran for too long."""
     too_long: str = ""
@@ -61,7 +60,7 @@ class LiftState:
     """Since when the pumps are watched: one that never ran since then is run after a day."""
     daily: str = ""
     """The pump that is run for its day; empty: none."""
-    overflow: OverflowState = field(default_factory=OverflowState)
+    overflow: OverflowState = OverflowState()
     raised: frozenset[str] = frozenset()
     anchor: float | None = None
     restored: bool = False
@@ -123,8 +122,8 @@ class LiftStation:
     def _shifted(state: LiftState, now: Now) -> LiftState:
         by = BootShift.from_anchor(state.anchor, now)
         anchor = boot_anchor(state.anchor, now)
-        return replace(
-            state, restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
+        return state._replace(
+            restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
             rotation=state.rotation.shifted(by), well=state.well.shifted(by),
             rests=tuple(by.optional(at) for at in state.rests), watched=by.optional(state.watched),
             overflow=state.overflow.restored(by, anchor, now.known),
@@ -141,10 +140,10 @@ class LiftStation:
         chosen = [is_all or point == f"{pump.actuator}.latch" for pump in self.pumps]
         pumps, rotation = reset_pumps(state.pumps, state.rotation, chosen)
         rests = tuple(None if meant else at for at, meant in zip(state.rests, chosen, strict=True))
-        state = replace(state, pumps=pumps, rests=rests, rotation=rotation)
+        state = state._replace(pumps=pumps, rests=rests, rotation=rotation)
         if not is_all:
             return state
-        return replace(state, too_long="", well=replace(state.well, stuck=False, frozen=False, doubt=None))
+        return state._replace(too_long="", well=state.well._replace(stuck=False, frozen=False, doubt=None))
 
     def mark(self, state: LiftState) -> object:
         """The trips, which are counted over an hour, the rests, and the beginnings and ends of overflows."""
@@ -267,7 +266,7 @@ class LiftStation:
         if not wanted or level is None or not state.well.has_level(level) or level <= well.stop + well.band:
             return state, due
         chosen = self.rotation.pumps[min(wanted, key=lambda place: last[place])]
-        return replace(state, daily=chosen, well=state.well.begun()), due
+        return state._replace(daily=chosen, well=state.well.begun()), due
 
     def _ran_at(self, state: LiftState, place: int) -> float:
         one = state.rotation.records[place]

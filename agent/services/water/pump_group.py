@@ -6,7 +6,6 @@ The states are `PumpState`, and the records those of the rotation, both in the o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
 from agent.control.alarm_state import alarm_changes
@@ -89,9 +88,9 @@ def reset_pumps(
     """The chosen pumps may run again, and count as well."""
     pumps = tuple(one.reset if meant else one for one, meant in zip(states, chosen, strict=True))
     records = tuple(
-        replace(one, failed=None) if meant else one for one, meant in zip(rotation.records, chosen, strict=True)
+        one._replace(failed=None) if meant else one for one, meant in zip(rotation.records, chosen, strict=True)
     )
-    return pumps, replace(rotation, records=records)
+    return pumps, rotation._replace(records=records)
 
 
 def pump_points(names: Sequence[str]) -> list[Point]:

@@ -7,7 +7,7 @@ on duty, and counts the run time and the starts of each. Times are monotonic sec
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -46,11 +46,10 @@ class Rotation:
     agent is no reason for a changeover."""
 
 
-@dataclass(frozen=True, slots=True)
-class PumpRecord:
+class PumpRecord(NamedTuple):
     """The account of one pump, and whether it does what is wanted of it."""
 
-    run: Spell = field(default_factory=Spell)
+    run: Spell = Spell()
     """Its run time."""
     starts: int = 0
     credit: float = 0.0
@@ -92,14 +91,13 @@ class PumpRecord:
         return cls(run, starts, credit, kept["began"], kept["ran_at"], failed=kept["failed"])
 
     def shifted(self, by: BootShift) -> PumpRecord:
-        return replace(
-            self, run=self.run.shifted(by), began=by.optional(self.began), ran_at=by.optional(self.ran_at),
+        return self._replace(
+            run=self.run.shifted(by), began=by.optional(self.began), ran_at=by.optional(self.ran_at),
             failed=by.optional(self.failed),
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class RotationState:
+class RotationState(NamedTuple):
     """`records` are those of `Rotation.pumps`, in their order."""
 
     records: tuple[PumpRecord, ...]
@@ -127,7 +125,7 @@ class RotationState:
         return cls(records, tuple(pump for pump in rotation.pumps if pump in kept["duty"]))
 
     def shifted(self, by: BootShift) -> RotationState:
-        return replace(self, records=tuple(one.shifted(by) for one in self.records))
+        return self._replace(records=tuple(one.shifted(by) for one in self.records))
 
     def record(self, rotation: Rotation, pump: str) -> PumpRecord:
         return self.records[rotation.pumps.index(pump)]
@@ -187,7 +185,7 @@ def _see(rotation: Rotation, record: PumpRecord, output: Output | None, on_duty:
         return _see_run(rotation, record, output.since if isfinite(output.since) else None, now)
     is_known = output is not None and output.value is not None
     if record.began is not None and is_known:
-        record = replace(record, began=None, ran_at=now)
+        record = record._replace(began=None, ran_at=now)
     held = output.waits if output is not None and on_duty else record.held
     held = held if held > now else -NEVER
     missing, failed = None if held > now else record.missing, record.failed
@@ -214,7 +212,7 @@ def _caught_up(rotation: Rotation, records: Sequence[PumpRecord], now: float) ->
     turns = [record.turn(rotation.alternate, now) for record in records]
     least = max(turns) - LEAD[rotation.alternate]
     return [
-        replace(record, credit=record.credit + least - turn) if turn < least else record
+        record._replace(credit=record.credit + least - turn) if turn < least else record
         for record, turn in zip(records, turns, strict=True)
     ]
 
@@ -249,8 +247,8 @@ def _expect(pump: _Pump, on_duty: bool, now: float) -> PumpRecord:
     """From now on a pump on duty is expected to run; a limit that holds it is no failure."""
     record = pump.record
     if not on_duty or pump.runs or record.held > now:
-        return record if record.missing is None else replace(record, missing=None)
-    return record if record.missing is not None else replace(record, missing=now)
+        return record if record.missing is None else record._replace(missing=None)
+    return record if record.missing is not None else record._replace(missing=now)
 
 
 def _order(pump: _Pump) -> tuple[int, float, bool, float]:

@@ -7,8 +7,8 @@ last moved: it goes on over a pause, because a level that only the pause held st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, fields, updated
 from agent.control.boot_time import BootShift
@@ -32,16 +32,15 @@ class Standstill:
     max_fill: float | None = 8 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class StandstillState:
+class StandstillState(NamedTuple):
     """`mark` is the level from which it must move, `base` the lowest one since it last rose. Percent."""
 
     mark: float | None = None
-    pump: Spell = field(default_factory=Spell)
-    outlet: Spell = field(default_factory=Spell)
+    pump: Spell = Spell()
+    outlet: Spell = Spell()
     stuck: bool = False
     base: float | None = None
-    fill: Spell = field(default_factory=Spell)
+    fill: Spell = Spell()
     too_long: bool = False
     held: float | None = None
     """The level, at the foot of its ripple, at which a pump that filled for too long was stopped; None: it may run."""

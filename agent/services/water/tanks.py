@@ -7,8 +7,8 @@ may not run or the tank is full to the brim. A remote command may fill by hand, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, fields, good, updated
@@ -66,8 +66,7 @@ class Group:
     both_below: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TankState:
+class TankState(NamedTuple):
     """Times are monotonic seconds. `anchor` is Unix seconds at monotonic 0."""
 
     pumps: tuple[PumpState, ...]
@@ -83,15 +82,15 @@ class TankState:
     high: bool = False
     is_cheap: bool = False
     """The current is cheap, as far as is known."""
-    standing: StandstillState = field(default_factory=StandstillState)
+    standing: StandstillState = StandstillState()
     tried: tuple[str, ...] = ()
     """Pumps that ran for too long without a rise: the others are tried before all are stopped."""
-    lost: LostState = field(default_factory=LostState)
+    lost: LostState = LostState()
     outlet_count: float | None = None
     """The last count of the counter at the outlet, and when it last grew."""
     outlet_at: float | None = None
-    believed: Level = field(default_factory=Level)
-    noise: Noise = field(default_factory=Noise)
+    believed: Level = Level()
+    noise: Noise = Noise()
     """The ripple of the level, percent: waves, or the noise of a sensor that may be dead."""
     raised: frozenset[str] = frozenset()
     left: tuple[tuple[str, str], ...] = ()
@@ -204,8 +203,8 @@ class Tank:
         is_all = point == f"{self.name}.latch"
         chosen = [is_all or point == f"{pump.actuator}.latch" for pump in self.pumps]
         pumps, rotation = reset_pumps(state.pumps, state.rotation, chosen)
-        state = replace(state, pumps=pumps, rotation=rotation)
-        return replace(state, standing=StandstillState(), tried=()) if is_all else state
+        state = state._replace(pumps=pumps, rotation=rotation)
+        return state._replace(standing=StandstillState(), tried=()) if is_all else state
 
     def mark(self, state: TankState) -> object:
         """The trips, which are counted over an hour, why the pump was stopped, and what was filled without a level."""
@@ -327,8 +326,8 @@ class Tank:
         held_off = {pump.actuator for pump, one in zip(self.pumps, state.pumps, strict=True) if held(one, now)}
         if not set(self._rotation.pumps) - held_off - set(tried):
             return updated(state, tried=tried)
-        standing = replace(state.standing, held=None, fill=state.standing.fill.reset(now))
-        return replace(state, standing=standing, tried=tried)
+        standing = state.standing._replace(held=None, fill=state.standing.fill.reset(now))
+        return state._replace(standing=standing, tried=tried)
 
     def _see_outlet(self, state: TankState, view: View, now: float) -> tuple[TankState, bool, float]:
         """Whether something flows out, and until when that is known."""
@@ -438,8 +437,8 @@ class Tank:
 def _shifted(state: TankState, now: Now) -> TankState:
     """The times of an earlier boot in this one."""
     by = BootShift.from_anchor(state.anchor, now)
-    return replace(
-        state, restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
+    return state._replace(
+        restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
         rotation=state.rotation.shifted(by), outlet_at=by.optional(state.outlet_at),
         standing=state.standing.shifted(by), lost=state.lost.shifted(by), believed=state.believed.shifted(by),
     )  # fmt: skip

@@ -8,8 +8,8 @@ is believed. Times are monotonic seconds, levels in the unit of the level's sign
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, View, good, updated
 from agent.control.boot_time import BootShift
@@ -70,8 +70,7 @@ class Well:
         return mark is None or abs(level - mark) >= MOVES * (self.start - self.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class WellState:
+class WellState(NamedTuple):
     pumping: bool = False
     more: bool = False
     """All pumps are wanted."""
@@ -113,7 +112,7 @@ class WellState:
 
     def begun(self) -> WellState:
         """A cycle begins below `start`."""
-        return self if self.pumping else replace(self, pumping=True, cause=PUMPING)
+        return self if self.pumping else self._replace(pumping=True, cause=PUMPING)
 
     def dump(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in _KEPT}
@@ -123,8 +122,8 @@ class WellState:
         return cls(**{key: kept[key] for key in _KEPT})
 
     def shifted(self, by: BootShift) -> WellState:
-        return replace(
-            self, calm=by.optional(self.calm), fell=by.optional(self.fell), doubt=by.optional(self.doubt),
+        return self._replace(
+            calm=by.optional(self.calm), fell=by.optional(self.fell), doubt=by.optional(self.doubt),
             blind=by.optional(self.blind), still=by.optional(self.still),
         )  # fmt: skip
 
@@ -165,20 +164,20 @@ def _judge(well: Well, state: WellState, level: float | None, up: bool | None, n
         state = updated(state, moved=state.moved or well.moves(level, state.mark))
     contradicts = bool(up) and level < well.start
     if state.frozen:
-        return replace(state, frozen=False, doubt=None, moved=False, stuck=contradicts) if state.moved else state
+        return state._replace(frozen=False, doubt=None, moved=False, stuck=contradicts) if state.moved else state
     if state.doubt is not None and up is False and not state.moved:  # the float has moved, and the level has not
         if state.falls + 1 >= FALLS:
-            return replace(state, doubt=None, falls=0, frozen=True)
-        return replace(state, doubt=None, falls=state.falls + 1)
+            return state._replace(doubt=None, falls=0, frozen=True)
+        return state._replace(doubt=None, falls=state.falls + 1)
     if not contradicts or state.stuck:
         return updated(state, doubt=None, moved=False)
     if state.doubt is None:
         falls = 0 if well.moves(level, state.mark) else state.falls
-        return replace(state, doubt=now, mark=level, moved=False, falls=falls)
+        return state._replace(doubt=now, mark=level, moved=False, falls=falls)
     if state.moved and now >= state.doubt + CONTRADICTS:
-        return replace(state, doubt=None, moved=False, stuck=True)
+        return state._replace(doubt=None, moved=False, stuck=True)
     if not state.moved and now >= state.doubt + well.float_run + PAUSE:
-        return replace(state, doubt=None, frozen=True)
+        return state._replace(doubt=None, frozen=True)
     return state
 
 
@@ -187,9 +186,9 @@ def _watch(well: Well, state: WellState, level: float | None, runs: bool, now: f
     if level is None or not runs or state.frozen or level <= well.stop:
         return updated(state, still=None, base=None)
     if state.still is None or well.moves(level, state.base):
-        return replace(state, still=now, base=level)
+        return state._replace(still=now, base=level)
     if now >= state.still + STILL:
-        return replace(state, still=None, base=None, doubt=None, moved=False, mark=level, frozen=True)
+        return state._replace(still=None, base=None, doubt=None, moved=False, mark=level, frozen=True)
     return state
 
 

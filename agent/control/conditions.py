@@ -327,8 +327,9 @@ class _Several:
         found = [one.judge(part, view, now) for one, part in zip(self.conditions, memory.parts, strict=True)]
         said = [one.holds for one in found]
         holds = decides if decides in said else None if None in said else not decides
-        parts = tuple(one.memory for one in found)
-        return Verdict(_changed(memory, memory._replace(parts=parts)), holds, min(one.due for one in found))
+        parts = tuple([one.memory for one in found])
+        due = min([one.due for one in found])
+        return Verdict(memory if parts == memory.parts else memory._replace(parts=parts), holds, due)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,14 +364,15 @@ class During:
         return Memory(parts=(self.condition.initial, self.gate.initial))
 
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
-        part, (gate, is_open, due) = memory.parts[0], self.gate.judge(memory.parts[1], view, now)
+        parts = memory.parts
+        part, (gate, is_open, due) = parts[0], self.gate.judge(parts[1], view, now)
         holds: bool | None = is_open and None
         if is_open:
             part, holds, other = self.condition.judge(part, view, now)
             due = min(due, other)
         else:
             part = paused(part, now.monotonic) if is_open is None else self.condition.initial
-        return Verdict(_changed(memory, memory._replace(parts=(part, gate))), holds, due)
+        return Verdict(memory if (part, gate) == parts else memory._replace(parts=(part, gate)), holds, due)
 
 
 _TICK = 1e-6

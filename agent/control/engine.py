@@ -480,11 +480,12 @@ class Engine:
             happened.append(Happening("cleared", "control_failed", rule.name, Severity.INFO))
         rule.due = step.due if step.due > now.monotonic else now.monotonic + SOONEST
         counts = False
-        if step.state is not rule.state and step.state != rule.state:
-            counts = rule.counting is not None and rule.counting.mark(rule.state) != rule.counting.mark(step.state)
-            rule.state = step.state
-            rule.dirty = True
-            self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
+        if step.state is not rule.state:
+            before, rule.state = rule.state, step.state
+            if before != rule.state:
+                counts = rule.counting is not None and rule.counting.mark(before) != rule.counting.mark(rule.state)
+                rule.dirty = True
+                self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
         if rule.factual is not None and rule.noted is not rule.state:
             self._note_facts(rule, rule.factual.facts(rule.state))
             rule.noted = rule.state

@@ -8,7 +8,7 @@ from datetime import UTC, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import Now, Step, View, lost_points, updated
+from agent.control.api import Happening, Now, Step, View, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.conditions import Condition, Memory, Operand, began, dumped, fingerprint, loaded, shifted
 from agent.model import Severity, Value
@@ -99,8 +99,10 @@ class PointAlarm:
             standing[FAULT] = {"points": lost}
         elif bad is not None:
             due = min(due, bad + self.patience)
-        severities = {ALARM: self.severity, FAULT: Severity.MINOR}
-        raised, happenings = alarm_changes(self.subject, state.raised, standing, severities)
+        raised, happenings = state.raised, list[Happening]()
+        if standing.keys() != raised:
+            severities = {ALARM: self.severity, FAULT: Severity.MINOR}
+            raised, happenings = alarm_changes(self.subject, raised, standing, severities)
         anchor = boot_anchor(state.anchor, now)
         return Step(updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor), (), happenings, due)
 

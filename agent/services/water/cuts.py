@@ -48,15 +48,15 @@ class MeterTotal:
 
         A count that is doubted is no reading.
         """
-        value = good(view, meter.name)
         found = view.points.get(meter.name)
-        if value is None or found is None or found.doubted:
+        if found is None or (found.at <= self.at and self.count is not None):
+            return self, ""
+        value = good(view, meter.name)
+        if value is None or found.doubted:
             return self, ""
         litres, at = round(value * meter.litres, 3), found.at
         if self.count is None:
             return MeterTotal(litres, 0.0, at), ""
-        if at <= self.at:
-            return self, ""
         if meter.dial is None:
             return replace(self, count=litres, total=self.total + max(0.0, litres - self.count), at=at), ""
         trail = self.trail or CounterTrail(self.count, self.at)

@@ -115,15 +115,13 @@ class District:
     night: tuple[int, int] = (120, 240)
     alarm: NightAlarm | None = None
     inputs: frozenset[str] = field(init=False)
+    meters: tuple[str, ...] = field(init=False)
+    """The signals or points of all its meters."""
 
     def __post_init__(self) -> None:
         level = () if self.storage is None else (self.storage.level,)
+        object.__setattr__(self, "meters", tuple(meter.name for meter in (*self.inflows, *self.outflows)))
         object.__setattr__(self, "inputs", frozenset((*self.meters, *level)))
-
-    @property
-    def meters(self) -> tuple[str, ...]:
-        """The signals or points of all its meters."""
-        return tuple(meter.name for meter in (*self.inflows, *self.outflows))
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -287,16 +285,15 @@ class District:
                 detail = {"meter": meter.name, "index": after.count, "before": before.count}
                 happenings.append(Happening("change", f"meter_{verdict}", self.name, Severity.INFO, detail))
         stored = state.stored.read(self.storage, view)
-        names, cuts = self.meters, list(state.cuts)
+        names, cuts, is_near = self.meters, list(state.cuts), False
         for place, cut in enumerate(cuts):
             if now >= cut.at - AROUND:
-                limit = self._limit(cut)
+                is_near, limit = True, self._limit(cut)
                 cut = cut.meters_seen(names, state.meters, meters, limit)
                 if self.storage is not None:
                     cut = cut.level_seen(self.storage.level, state.stored, stored, limit)
                 cuts[place] = cut
         state = updated(state, meters=tuple(meters), stored=stored, cuts=tuple(cuts))
-        is_near = any(now >= cut.at - AROUND for cut in cuts)
         if state.kept is None or is_near or _is_old(state.kept[0], meters):
             state = updated(state, kept=(state.meters, state.stored))
         return state, happenings
@@ -305,6 +302,9 @@ class District:
         """Take what is complete or lost; and when to look again."""
         due = NEVER
         for cut in state.cuts:
+            if now < cut.at - AROUND and not cut.lost:
+                due = min(due, cut.at - AROUND)
+                continue
             missing = cut.missing(self.meters, self.storage)
             late = cut.at + self._limit(cut) + 2 * AROUND
             if not missing and not cut.lost:
@@ -313,8 +313,7 @@ class District:
                 lost = cut.lost or missing
                 state = self._finish(state._replace(lost="" if lost == CLOCK else lost), cut, None)
             else:
-                begin = cut.at - AROUND
-                due = min(due, begin if now < begin else min(now + LOOK, late))
+                due = min(due, now + LOOK, late)
                 continue
             state = state._replace(cuts=tuple(one for one in state.cuts if one is not cut))
         return state, min(due, state.planned[1]) if state.planned[1] > now else due

@@ -15,14 +15,17 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
+from agent.control.calm import Calm, said
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water.overflow import Overflow, OverflowState, minutes_of, record, see_overflow, text_of
 from agent.services.water.pump import PumpSpec, PumpState, held
 from agent.services.water.pump_group import (
+    are_calm,
     pump_figures,
     pump_points,
     reset_pumps,
     see_pumps,
+    seen_of,
     shared_flow_faults,
     tell_pumps,
 )
@@ -65,6 +68,8 @@ class LiftState(NamedTuple):
     anchor: float | None = None
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
+    calm: Calm[list[Wish]] | None = None
+    """The last wishes, while they hold whatever the level does between its limits; not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +213,11 @@ class LiftStation:
         watched = at if state.watched is None else state.watched
         going = any(runs(view.outputs.get(name)) for name in self.rotation.pumps)
         well, first = see_well(self.well, state.well, view, going, at)
+        state = updated(state, anchor=boot_anchor(state.anchor, now), watched=watched, well=well)
+        if state.calm is not None and state.calm.holds(self._seen(state, view), at):
+            return Step(state, state.calm.result, (), min(first, state.calm.due))
         pumps, second = see_pumps(self.pumps, state.pumps, view, at)
-        state = updated(state, anchor=boot_anchor(state.anchor, now), watched=watched, well=well, pumps=pumps)
-        state, third = self._limit_runs(state, view, at)
+        state, third = self._limit_runs(updated(state, pumps=pumps), view, at)
         state, fourth = self._run_daily(state, view, at)
         state, fifth = self._put_on_duty(state, view, at)
         happenings: list[Happening] = []
@@ -219,8 +226,26 @@ class LiftStation:
         pumps, news = tell_pumps(self.pumps, state.pumps, state.rotation.records, view, at)
         state = updated(state, raised=raised, pumps=pumps)
         seventh = self._confirmed(state, view)
-        due = min(first, second, third, fourth, fifth, sixth, seventh if seventh > at else NEVER)
-        return Step(state, self._wishes(state, view, at), [*happenings, *alarms, *news], due)
+        due = min(second, third, fourth, fifth, sixth, seventh if seventh > at else NEVER)
+        wishes = self._wishes(state, view, at)
+        calm = Calm(self._seen(state, view), due, wishes) if self._is_calm(state, view, at) else None
+        return Step(state._replace(calm=calm), wishes, [*happenings, *alarms, *news], min(first, due))
+
+    def _seen(self, state: LiftState, view: View) -> tuple[Any, ...]:
+        """All that is decided on, once the well is seen."""
+        well, signal = state.well, None if self.overflow is None else self.overflow.signal
+        return (
+            well.pumping, well.more, well.cause, well.known, well.empty, well.high, well.wet, well.frozen, well.stuck,
+            good(view, self.well.level) is None, said(view, self.well.high_float), said(view, signal),
+            state.pumps, state.rotation, state.rests, state.too_long, state.daily, state.overflow, state.raised,
+            state.anchor, *seen_of(self.pumps, view),
+        )  # fmt: skip
+
+    def _is_calm(self, state: LiftState, view: View, now: float) -> bool:
+        """Whether the level decides on nothing but the well: no overflow goes on, and no pump waits for its day."""
+        quiet = state.overflow.begin is None and state.overflow.undated is None
+        ran = all(now < self._ran_at(state, place) + EVERY for place in range(len(self.pumps)))
+        return quiet and ran and are_calm(state.rotation.records, self.pumps, view, now)
 
     def _may_run(self, state: LiftState, place: int, now: float) -> bool:
         """Whether a pump can run, as far as is known."""

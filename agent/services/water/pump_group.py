@@ -10,12 +10,14 @@ from typing import Any
 
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, View, good, updated
+from agent.control.calm import said
 from agent.model import Kind, Point
 from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, see_pump
-from agent.services.water.rotation import PumpRecord, RotationState, runs
+from agent.services.water.rotation import TURN, PumpRecord, RotationState, runs
 
 __all__ = [
-    "pump_figures", "pump_points", "reset_pumps", "see_pumps", "shared_flow_faults", "tell_pumps", "unread_pumps",
+    "are_calm", "pump_figures", "pump_points", "reset_pumps", "see_pumps", "seen_of", "shared_flow_faults",
+    "tell_pumps", "unread_pumps",
 ]  # fmt: skip
 
 
@@ -32,6 +34,27 @@ def see_pumps(
         found.append(one)
         dues.append(due)
     return tuple(found), min(dues)
+
+
+def seen_of(pumps: Sequence[PumpSpec], view: View) -> list[Any]:
+    """What the inputs and outputs of pumps say: of a flow whether there is one, of a counter its count."""
+    found: list[Any] = []
+    for pump in pumps:
+        found += (view.outputs.get(pump.actuator), said(view, pump.thermal), said(view, pump.maintenance))
+        if pump.dry_run is not None:
+            flow = said(view, pump.dry_run.flow)
+            if flow and not pump.dry_run.counts and flow[0] is not None and not isinstance(flow[0], str):
+                flow = (flow[0] > pump.dry_run.least, *flow[1:])
+            found.append(flow)
+    return found
+
+
+def are_calm(records: Sequence[PumpRecord], pumps: Sequence[PumpSpec], view: View, now: float) -> bool:
+    """Whether time alone changes nothing of the duty before it is due: no limit holds a pump, and none has run for so
+    long that the hours decide on another."""
+    outputs = [view.outputs.get(pump.actuator) for pump in pumps]
+    held_back = any(one is not None and (one.waits > now or one.unread <= now) for one in outputs)
+    return not held_back and all(one.began is None or now < one.began + TURN for one in records)
 
 
 def unread_pumps(

@@ -50,6 +50,10 @@ class StandstillState(NamedTuple):
         """Why the pump may not run; empty: it may."""
         return "the level stands still" if self.stuck else "filling for too long" if self.held is not None else ""
 
+    @property
+    def is_wrong(self) -> bool:
+        return self.stuck or self.too_long or self.held is not None
+
     def shifted(self, by: BootShift) -> StandstillState:
         return updated(self, pump=self.pump.shifted(by), outlet=self.outlet.shifted(by), fill=self.fill.shifted(by))
 

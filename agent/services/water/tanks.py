@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, fields, good, updated
 from agent.control.boot_time import BootShift, boot_anchor
+from agent.control.calm import Calm
 from agent.control.noise import Noise, follow_noise
 from agent.model import Point, Severity, Value
 from agent.services.water.level import Level, believe
 from agent.services.water.level_lost import LevelLost, LostState, see_lost
 from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, held
 from agent.services.water.pump_group import (
+    are_calm,
     pump_figures,
     pump_points,
     reset_pumps,
     see_pumps,
+    seen_of,
     shared_flow_faults,
     tell_pumps,
     unread_pumps,
@@ -98,6 +101,8 @@ class TankState(NamedTuple):
     anchor: float | None = None
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
+    calm: Calm[list[Wish]] | None = None
+    """The last wishes, while they hold whatever the level does between its limits; not kept."""
 
 
 _PLAIN = ("filling", "low", "high", "anchor", "outlet_count", "outlet_at")
@@ -253,15 +258,25 @@ class Tank:
         dues.append(due)
         state, due = self._see_level(state, view, level, limits, now.monotonic)
         dues.append(due)
-        pumps, due = see_pumps(self.pumps, state.pumps, view, now.monotonic)
-        state = updated(state, pumps=pumps)
-        dues.append(due)
+        calm = state.calm
+        if calm is not None and not calm.holds(self._seen(state, view, level), now.monotonic):
+            calm = None
+        due_pumps = NEVER
+        if calm is None:
+            pumps, due_pumps = see_pumps(self.pumps, state.pumps, view, now.monotonic)
+            state = updated(state, pumps=pumps)
         state, due = self._see_standstill(state, view, level, limits.stop, now.monotonic)
         dues.append(due)
-        state, fills_blind, due = self._see_lost(state, view, level, now)
-        dues.append(due)
-        state, due = self._put_on_duty(state, view, level, fills_blind, now.monotonic)
-        dues.append(due)
+        if calm is not None and not state.standing.is_wrong:
+            return Step(state, calm.result, (), min(calm.due, *dues))
+        step = self._decide(state, view, level, now, due_pumps)
+        return step._replace(due=min(step.due, *dues))
+
+    def _decide(self, state: TankState, view: View, level: float | None, now: Now, due: float) -> Step[TankState]:
+        """The duty of the pumps, the wishes and the alarms, once level and pumps are seen; `due` is that of pumps."""
+        state, fills_blind, due_lost = self._see_lost(state, view, level, now)
+        state, due_duty = self._put_on_duty(state, view, level, fills_blind, now.monotonic)
+        due = min(due, due_lost, due_duty)
         standing = self._standing(state, view, level, now.monotonic)
         raised, happenings = alarm_changes(self.name, state.raised, standing, SEVERITIES)
         state = updated(state, raised=raised)
@@ -271,7 +286,19 @@ class Tank:
         happenings += [Happening("cleared", *alarm, PUMP_SEVERITIES[alarm[0]]) for alarm in state.left]
         state = updated(state, left=())
         wishes = self._wishes(state, view, level, fills_blind, now.monotonic)
-        return Step(state, wishes, happenings, min(dues))
+        is_calm = state.lost.since is None and not state.standing.is_wrong
+        if is_calm and are_calm(state.rotation.records, self.pumps, view, now.monotonic):
+            state = state._replace(calm=Calm(self._seen(state, view, level), due, wishes))
+        else:
+            state = updated(state, calm=None)
+        return Step(state, wishes, happenings, due)
+
+    def _seen(self, state: TankState, view: View, level: float | None) -> tuple[Any, ...]:
+        """All that is decided on, but for a standstill."""
+        return (
+            level is None, state.filling, state.both, state.known, state.low, state.high, state.pumps, state.rotation,
+            state.lost, state.tried, state.raised, state.left, *seen_of(self.pumps, view),
+        )  # fmt: skip
 
     def _see_tariff(self, state: TankState, view: View, now: Now) -> tuple[TankState, FillLevels, float]:
         """The levels between which it is filled now."""

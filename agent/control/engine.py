@@ -89,7 +89,8 @@ class _Rule:
         self.factual = control if isinstance(control, Factual) else None
         self.counting = control if isinstance(control, Counting) else None
         self.metered = control if isinstance(control, Metered) else None
-        self.priced = control if isinstance(control, Priced) and control.powers else None
+        self.powers = tuple(control.powers) if isinstance(control, Priced) else ()
+        self.priced = control if isinstance(control, Priced) and self.powers else None
         self.state: Any = None
         self.due = 0.0
         self.kept: Any = None
@@ -101,11 +102,6 @@ class _Rule:
         self.facts: Mapping[str, Value] = {}
         self.noted: Any = None
         """The state of which `facts` are."""
-
-
-def _says_the_same(one: Input, other: Input) -> bool:
-    """Whether two readings differ by their times alone."""
-    return one.value == other.value and one.quality is other.quality and one.doubted is other.doubted
 
 
 class Doing(NamedTuple):
@@ -163,7 +159,7 @@ class Engine:
         self._urgent: list[_Rule] = []
         self._untold: set[_Rule] = set()
         """Controls with an event that is not durable yet: a state that has it would make the next process silent."""
-        self._keep_at = NEVER
+        self._keep_at, self._keep_every = NEVER, KEEP * pace.speed
         self._tell_at = NEVER
         """When figures that were kept are told."""
         self._is_telling = False
@@ -213,8 +209,8 @@ class Engine:
             if reading.quality is not Quality.GOOD:
                 at = -NEVER if before is None else before.at  # that of the last good one
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))
-            if before is None or not _says_the_same(before, now):
-                self._changed.add(name)
+            if before is None or before.value != now.value or before[1::2] != now[1::2]:
+                self._changed.add(name)  # its value, its quality, or a doubt of it
             if name in self._pressed and now.value and (before is None or at > before.at):
                 self._changed.add(name)
         if self._changed:
@@ -235,8 +231,8 @@ class Engine:
 
     def tariffs(self) -> dict[str, str]:
         """The tariff at which each output takes its current, by actuator, where a control knows it."""
-        priced = ((rule.priced, rule.state) for rule in self._rules if rule.priced is not None)
-        return {name: one.tariff_now(state) for one, state in priced for name in one.powers}
+        priced = [(rule, rule.priced) for rule in self._rules if rule.priced is not None]
+        return {name: one.tariff_now(rule.state) for rule, one in priced for name in rule.powers}
 
     def hurry(self) -> None:
         """Step every control at the next turn, although nothing asks for it."""
@@ -401,10 +397,6 @@ class Engine:
             found += [Reading(name, None, at, Quality.BAD) for name in rule.told if name not in kept]
             rule.told = kept
         self.publish(found)
-
-    @property
-    def _keep_every(self) -> float:
-        return KEEP * self.pace.speed
 
     def _outputs_now(self) -> Mapping[str, Output]:
         found = self._arbiter.outputs()

@@ -38,6 +38,7 @@ class Steps:
     def __init__(self, steps: tuple[tuple[float, Value], ...]) -> None:
         self._times = [at for at, _ in steps]
         self._values = [value for _, value in steps]
+        self.is_constant = len(steps) == 1
 
     def value(self, now: float) -> Value:
         return self._values[max(0, bisect_right(self._times, now) - 1)]

@@ -148,7 +148,7 @@ class SimulatedFlash:
         self._flush_at = math.inf
 
     def get(self, key: str) -> Any:
-        return copy.deepcopy(self._facts.get(key))
+        return _copied(self._facts.get(key))
 
     def put(self, key: str, value: Any, now: bool = False) -> None:
         self._flush_due()
@@ -174,6 +174,13 @@ class SimulatedFlash:
     def _flush_due(self) -> None:
         if self._clock.elapsed() >= self._flush_at:
             self.flush()
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a JSON value."""
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 class Scope:

@@ -16,6 +16,7 @@ from agent.simulate.scenario import Scenario
 
 __all__ = ["Plant"]
 
+_NEVER_SHOWN = object()
 REFRESH = 600.0
 """Seconds after which an input that does not change is handed on once more."""
 
@@ -57,6 +58,7 @@ class Plant:
             for name, one in self._sources.items()
             if name in self._polled or isinstance(_real(one), Steps | Counter)
         }
+        self._moving = [one for one in self._stepping.values() if not (isinstance(one, Steps) and one.is_constant)]
         self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in settings.actuators if one.feedback and one.feedback not in self._sources
@@ -148,7 +150,7 @@ class Plant:
             if polled and not self._speaks(name):
                 continue
             value = one.value(now)
-            if polled or name not in shown or shown[name] != value:
+            if polled or shown.get(name, _NEVER_SHOWN) != value:
                 shown[name] = value
                 news.append(Reading(name, value, at))
         return news
@@ -164,7 +166,7 @@ class Plant:
 
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
-        return min([one.next(now) for one in self._stepping.values()], default=float("inf"))
+        return min([one.next(now) for one in self._moving], default=float("inf"))
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""

@@ -185,7 +185,9 @@ def guard_stages(
     cut = flow > target - BAND if burner.cut else flow >= target + BAND
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
     stages = _heat(stages, flow, target, t)._replace(flow=flow, target=target)
-    burner = burner._replace(cut=cut, hot=hot, lost=None, failed=False, locked=not order(stages))
+    locked = not order(stages)
+    if (cut, hot, None, False, locked) != (burner.cut, burner.hot, burner.lost, burner.failed, burner.locked):
+        burner = burner._replace(cut=cut, hot=hot, lost=None, failed=False, locked=locked)
     return stages, burner
 
 
@@ -227,6 +229,8 @@ def stage(spec: Cascade, stages: Stages, called: bool, burner: Burner, t: float)
     """
     ready, flow, target = len(order(stages)), stages.flow, stages.target
     if not called or flow is None or burner.hot or not ready:
+        if (stages.wanted, stages.missed, stages.stepped) == (0, None, None):
+            return stages
         return stages._replace(wanted=0, missed=None, stepped=None)
     wanted, missed, stepped = min(stages.wanted, ready), stages.missed, stages.stepped
     if burner.cut:

@@ -161,7 +161,7 @@ class Zone:
         state, due_plant = self._see_plant(state, view, outdoor, now)
         aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
         state = self._control(state, aim, room, outdoor, t)
-        state, due_still = self._see_sensor(state, room, outdoor, t)
+        state, due_still = self._see_sensor(state, aim, room, outdoor, t)
         if state.still.stuck is believed:  # the verdict changed: control by the new one
             aim = self._aim(state, room, outdoor, t)
             state = self._control(state, aim, room, outdoor, t)
@@ -173,7 +173,8 @@ class Zone:
         state, more = self._burner_alarms(state)
         mode = state.mode if state.said is None else state.said.mode
         due = min(due, state.override.due, due_contacts, due_plant, due_still, due_cold, self._look_again(state, t))
-        due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
+        if state.loop.begun is not None:
+            due = min(due, until(self._law(state), state.loop, t, self.least_cycle))
         if mode != state.mode or alarms is not state.alarms or aim.setpoint != state.aim:
             state = state._replace(mode=mode, alarms=alarms, aim=aim.setpoint)
         return Step(state, wishes, happened + more, due)
@@ -365,14 +366,14 @@ class Zone:
         return min(max((self.setpoints.frost - cold) * self._coef_ext, 0.0), 1.0)
 
     def _see_sensor(
-        self, state: ZoneState, room: float | None, outdoor: float | None, t: float
+        self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float
     ) -> tuple[ZoneState, float]:
         """Check whether the room's sensor stands still while it must move; and when that is due again.
 
         A boiler that the heat curve holds back (and its least pause after that) is full fire only for a room that is
         much too cold: else it may give just what the room loses. A pause that the law makes does not count.
         """
-        burner, setpoint = state.burner, self._aim(state, room, outdoor, t).setpoint
+        burner, setpoint = state.burner, aim.setpoint
         cold = room is not None and setpoint is not None and room <= setpoint - MISSED
         full = state.loop.calling or state.loop.on >= cycle_of(self._law(state), self.least_cycle)
         rests = full and burner.off is not None and t // LOOK - burner.off // LOOK < PAUSE

@@ -130,6 +130,8 @@ def guard_flow(burner: Burner, curve: HeatCurve, view: View, now: Now) -> Burner
         failed = burner.failed or view.points.get(curve.signal) is not None or now.monotonic >= lost + SILENCE
         return burner._replace(lost=lost, failed=failed, hot=False, cut=False, locked=False)
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
+    if hot is burner.hot and burner.lost is None and not (burner.failed or burner.cut or burner.locked):
+        return burner
     return burner._replace(lost=None, failed=False, hot=hot, cut=False, locked=False)
 
 
@@ -165,7 +167,10 @@ def move(spec: Modulating, curve: HeatCurve, flow: Flow, wanted: Wanted, t: floa
     raw, cause = (plain + shift, wanted.why) if heats else (spec.low, "room_warm" if wanted.heats else wanted.why)
     if flow.charging and spec.hot_water is not None and spec.hot_water.flow > raw:
         raw, cause = spec.hot_water.flow, "hot_water"
-    return _watched(_adopt(spec, flow._replace(shift=shift, idle=idle, heats=heats), raw, cause, t), t)
+    target, cause, since, due = _adopt(spec, flow, raw, cause, t)
+    return _watched(
+        flow._replace(shift=shift, idle=idle, heats=heats, target=target, cause=cause, since=since, due=due), t
+    )
 
 
 def is_warm(idle: bool, wanted: Wanted) -> bool:
@@ -201,18 +206,18 @@ def _learn(
     return flow._replace(learned=round(min(max(found, -spec.shift), spec.shift), 4), at=t)
 
 
-def _adopt(spec: Modulating, flow: Flow, raw: float, cause: str, t: float) -> Flow:
-    """The flow with its target: at once for another reason, else by `deadband` and not before `every` is over."""
+def _adopt(spec: Modulating, flow: Flow, raw: float, cause: str, t: float) -> tuple[float, str, float, float]:
+    """The target, its cause, since when, and when it is looked at again: at once for another reason, else by `deadband`
+    and not before `every` is over."""
     target = min(max(round(raw / ROUNDED) * ROUNDED, spec.low), spec.high)
     now, due = flow.target, NEVER
     if now is None:
-        return flow._replace(target=target, cause=cause, since=t, due=due)
+        return target, cause, t, due
     if abs(target - now) < spec.deadband:
         target = now
     elif target != now and cause == flow.cause and t < flow.since + spec.every:
         target, due = now, flow.since + spec.every
-    since = flow.since if target == now else t
-    return flow._replace(target=target, cause=cause, since=since, due=due)
+    return target, cause, flow.since if target == now else t, due
 
 
 def _watched(flow: Flow, t: float) -> Flow:

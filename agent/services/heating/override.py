@@ -62,6 +62,8 @@ class ZoneOverride(NamedTuple):
     @property
     def due(self) -> float:
         """When the next of them ends (monotonic s)."""
+        if self is NONE:
+            return NEVER
         return min((one.until for one in (self.mode, self.setpoint) if one is not None), default=NEVER)
 
     def set_mode(self, value: Value, now: Now, hold: float | None) -> ZoneOverride:

@@ -93,10 +93,10 @@ class ModulatingZone(Zone):
         return state.flow.heats
 
     def _see_sensor(
-        self, state: ZoneState, room: float | None, outdoor: float | None, t: float
+        self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float
     ) -> tuple[ZoneState, float]:
         """Check whether the room's sensor stands still. While the room is regulated, that says nothing."""
-        setpoint = self._aim(state, room, outdoor, t).setpoint
+        setpoint = aim.setpoint
         phase = IDLE if not state.flow.heats else FIRE
         cold = room is not None and setpoint is not None and room <= setpoint - MISSED
         value = room if phase == IDLE or cold or state.still.stuck else None

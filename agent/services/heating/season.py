@@ -39,5 +39,4 @@ def weigh(season: Season, limit: float, outdoor: float | None, t: float) -> Seas
         damped, at = outdoor + (damped - outdoor) * exp((at - t) / DAMPING), t
     floor = limit - HYSTERESIS
     warm = damped >= floor if warm else outdoor > limit and damped > floor
-    found = Season(damped, at, warm)
-    return season if found == season else found
+    return season if (damped, at, warm) == tuple(season) else Season(damped, at, warm)

@@ -172,16 +172,17 @@ def _moved_meanwhile(still: Stillness, value: float, t: float) -> Stillness:
 
 def _moved(still: Stillness, phase: str, value: float, t: float) -> Stillness:
     if still.value is None or still.phase != phase:
-        new = Stillness(phase, t, value, t, at=t, low=value, high=value, reached=t)
-        return new._replace(aim=still.aim, noise=still.noise)
+        return Stillness(
+            phase, t, value, t, at=t, low=value, high=value, reached=t, aim=still.aim, noise=still.noise
+        )
     low = still.value if still.low is None else still.low
     high = still.value if still.high is None else still.high
-    seen = Stillness(phase, still.began, value, t, still.pace, at=t, low=low, high=high, reached=still.reached)
-    seen = seen._replace(aim=still.aim, noise=still.noise)
-    if low <= value <= high:
-        return seen
-    pace = t - max(still.reached, still.began)
-    return seen._replace(pace=pace, low=min(low, value), high=max(high, value), reached=t)
+    pace, reached = still.pace, still.reached
+    if not low <= value <= high:
+        pace, low, high, reached = t - max(reached, still.began), min(low, value), max(high, value), t
+    return Stillness(
+        phase, still.began, value, t, pace, at=t, low=low, high=high, reached=reached, aim=still.aim, noise=still.noise
+    )
 
 
 def _turned(still: Stillness, phase: str, t: float, regulated: bool) -> Stillness:

@@ -43,15 +43,16 @@ class Trail(NamedTuple):
 def follow(trail: Trail, value: float, at: float) -> Trail:
     """The trail after a reading, read at `at` (monotonic s)."""
     change = 0.0 if trail.last is None else abs(value - trail.last)
+    step = trail.step
     if change >= NOISE:
         polled = bool(trail.recent) and at - trail.recent[-1][1] < JUDGED
         is_whole = polled and trail.last is not None and value % 1 == trail.last % 1 == 0
         seen = min(change, WHOLE if is_whole else COARSEST)
-        trail = trail._replace(step=seen if trail.step == 0 else min(seen, trail.step))
-    if trail.last != value:
-        trail = trail._replace(last=value)
-    if trail.recent and at - trail.recent[-1][1] < APART:
-        return trail
-    old = [one for one in trail.recent if one[1] <= at - JUDGED]
-    young = [one for one in trail.recent if one[1] > at - JUDGED]
-    return trail._replace(recent=(*old[-1:], *young, (value, at)))
+        step = seen if step == 0 else min(seen, step)
+    recent = trail.recent
+    if recent and at - recent[-1][1] < APART:
+        return trail if trail.last == value and trail.step == step else Trail(recent, value, step)
+    begin = 0
+    while begin + 1 < len(recent) and recent[begin + 1][1] <= at - JUDGED:
+        begin += 1
+    return Trail((*recent[begin:], (value, at)), value, step)

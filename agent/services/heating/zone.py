@@ -98,10 +98,14 @@ _OF_PLANTS: Mapping[str, Any] = {"flow": Flow, "stages": Stages, "sg": SgState}
 """Parts that only zones with such a plant have."""
 
 
+_WHOLE = (*_PARTS, *(name for name in _LATER if name != "still"))
+_NO_PLANTS = {name: part() for name, part in _OF_PLANTS.items()}
+
+
 def dumped(state: ZoneState) -> dict[str, Any]:
-    parts = {name: getattr(state, name)._asdict() for name in (*_PARTS, *_LATER)}
+    parts = {name: getattr(state, name)._asdict() for name in _WHOLE}
     parts["still"] = state.still.dump()
-    parts |= {name: found.dump() for name, part in _OF_PLANTS.items() if (found := getattr(state, name)) != part()}
+    parts |= {name: found.dump() for name, part in _NO_PLANTS.items() if (found := getattr(state, name)) != part}
     parts["override"] = state.override.dump()
     seen = {name: list(found) if (found := getattr(state, name)) else None for name in ("room", "outdoor")}
     alarms = sorted(state.alarms - {STUCK})  # the first version does not know it: it is restored from `still`

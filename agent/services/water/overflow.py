@@ -236,8 +236,10 @@ def _turn_day(
 
 def minutes_of(state: OverflowState, day: date, calendar: Calendar, anchor: float) -> float:
     """The minutes of overflow of a day, for which `recent` must still be known."""
-    begin, end = (calendar.instant(one, 0).timestamp() - anchor for one in (day, day + DAY))
     spans = state.recent if state.begin is None else (*state.recent, (state.begin, state.seen))
+    if not spans:
+        return 0.0
+    begin, end = (calendar.instant(one, 0).timestamp() - anchor for one in (day, day + DAY))
     return round(sum(max(0.0, min(end, to) - max(begin, since)) for since, to in spans) / 60, 2)
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Input",
-    "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish", "Worded",
-    "check_reset", "fields", "good", "lost_points", "updated",
+    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Indifferent",
+    "Input", "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish",
+    "Worded", "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -247,6 +247,14 @@ class Pressed(Protocol):
 
     @property
     def pressed(self) -> frozenset[str]: ...
+
+
+@runtime_checkable
+class Indifferent(Protocol):
+    """A control that many readings say nothing new to: a limit is a side, not a number."""
+
+    def alike(self, state: Any, view: View) -> bool:
+        """Whether a step before its `due` would change nothing, for all that it looks at says what it did."""
 
 
 @runtime_checkable

@@ -84,6 +84,10 @@ class Condition(Protocol):
 
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict: ...
 
+    def same(self, memory: Memory, view: View) -> bool:
+        """Whether to judge it again before it is due would leave memory and verdict as they are. Where it is not
+        easily told, it is not said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -124,6 +128,9 @@ class _Leaf:
     def initial(self) -> Memory:
         return Memory()
 
+    def same(self, _memory: Memory, _view: View) -> bool:
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Compare(_Leaf):
@@ -137,8 +144,15 @@ class Compare(_Leaf):
         value = self.source.number(view)
         if value is None:
             return Verdict(memory, None)
+        return _switched(memory, self._is_on(memory, value))
+
+    def same(self, memory: Memory, view: View) -> bool:
+        value = self.source.number(view)
+        return value is not None and self._is_on(memory, value) is memory.on
+
+    def _is_on(self, memory: Memory, value: float) -> bool:
         over = self.limit - value if self.below else value - self.limit
-        return _switched(memory, over > 0 or (memory.on and over > -self.hysteresis))
+        return over > 0 or (memory.on and over > -self.hysteresis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,10 @@ class Is(_Leaf):
         if isinstance(value, str):
             return _switched(memory, value.strip().casefold() == str(wanted).casefold())
         return _switched(memory, (value > 0) is wanted if isinstance(wanted, bool) else float(value) == wanted)
+
+    def same(self, memory: Memory, view: View) -> bool:
+        found = self.judge(memory, view, _ANY_TIME)
+        return found.holds is not None and found.memory is memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +270,9 @@ class Times:
             period = _Asked(found.start, found.end, found.mode == ON)
         return _in_period(memory, period, now)
 
+    def same(self, _memory: Memory, _view: View) -> bool:
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class InCalendar:
@@ -278,6 +299,9 @@ class InCalendar:
                 return Verdict(memory, None)
             period = _Asked(at, until, on, calendar)
         return _in_period(memory, period, now)
+
+    def same(self, _memory: Memory, _view: View) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +333,11 @@ class Lasting:
             due = min(due, spell.reaches(self.seconds), next_fold(t))
         return Verdict(_changed(memory, Memory(long, since, spell, parts=(part,))), long, due)
 
+    def same(self, memory: Memory, view: View) -> bool:
+        """Not while its time stands still: it goes on from the next look."""
+        counts = memory.since is None or memory.on or memory.spell.since is not None
+        return counts and self.condition.same(memory.parts[0], view)
+
 
 @dataclass(frozen=True, slots=True)
 class _Several:
@@ -330,6 +359,9 @@ class _Several:
         parts = tuple([one.memory for one in found])
         due = min([one.due for one in found])
         return Verdict(memory if parts == memory.parts else memory._replace(parts=parts), holds, due)
+
+    def same(self, _memory: Memory, _view: View) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,8 +406,15 @@ class During:
             part = paused(part, now.monotonic) if is_open is None else self.condition.initial
         return Verdict(memory if (part, gate) == parts else memory._replace(parts=(part, gate)), holds, due)
 
+    def same(self, memory: Memory, view: View) -> bool:
+        part, gate = memory.parts
+        if isinstance(self.gate, During) or not self.gate.same(gate, view):
+            return False
+        return self.condition.same(part, view) if gate.on else part == self.condition.initial
+
 
 _TICK = 1e-6
+_ANY_TIME = Now(0.0, None, False)
 
 
 def _changed(memory: Memory, new: Memory) -> Memory:

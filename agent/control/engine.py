@@ -25,6 +25,7 @@ from agent.control.api import (
     Exact,
     Factual,
     Happening,
+    Indifferent,
     Input,
     Issued,
     Metered,
@@ -91,6 +92,7 @@ class _Rule:
         self.metered = control if isinstance(control, Metered) else None
         self.powers = tuple(control.powers) if isinstance(control, Priced) else ()
         self.priced = control if isinstance(control, Priced) and self.powers else None
+        self.indifferent = control if isinstance(control, Indifferent) else None
         self.state: Any = None
         self.due = 0.0
         self.kept: Any = None
@@ -102,6 +104,14 @@ class _Rule:
         self.facts: Mapping[str, Value] = {}
         self.noted: Any = None
         """The state of which `facts` are."""
+
+    def is_indifferent(self, view: View) -> bool:
+        """Whether the change of an input is none to this control. One that fails is stepped, which says so."""
+        if self.indifferent is None or self.failed:
+            return False
+        with contextlib.suppress(Exception):
+            return self.indifferent.alike(self.state, view)
+        return False
 
 
 class Doing(NamedTuple):
@@ -358,7 +368,9 @@ class Engine:
             changed |= {name for name, output in self._outputs.items() if before.get(name) != output}
         view = View(self._points, self._outputs, self._calendars)
         for rule in self._rules:
-            if everybody or rule.due <= now.monotonic or not changed.isdisjoint(rule.inputs):
+            if everybody or rule.due <= now.monotonic or (
+                not changed.isdisjoint(rule.inputs) and not rule.is_indifferent(view)
+            ):  # fmt: skip
                 self._events += self._step(rule, view, now)
         if not self._is_begun:
             self._is_begun = True

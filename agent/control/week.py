@@ -42,6 +42,10 @@ class Week:
     public: tuple[Span, ...] | None = None
     school: tuple[Span, ...] | None = None
 
+    def __hash__(self) -> int:
+        """Quick: a site has few weeks, and each is asked for its mode at each step of a control."""
+        return hash((self.default, len(self.days[0])))
+
     def spans(self, day: date) -> tuple[Span, ...]:
         """The spans of `day`."""
         if self.school is not None and self.calendar.is_school_holiday(day):

@@ -106,6 +106,9 @@ class PointAlarm:
         anchor = boot_anchor(state.anchor, now)
         return Step(updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor), (), happenings, due)
 
+    def alike(self, state: AlarmState, view: View) -> bool:
+        return state.bad is None and not lost_points(view, self.points) and self.condition.same(state.memory, view)
+
     def _detail(self, view: View, now: Now, memory: Memory) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if now.civil is not None and now.known:

@@ -121,11 +121,11 @@ def alarms(stages: Stages, burners: tuple[str, ...]) -> tuple[Stages, list[tuple
     """
     if stages.names != burners:
         stages = stages.of(burners)
+    if not stages.gone and all(unit.locked is unit.told for unit in stages.units):
+        return stages, []
     units = zip(stages.names, stages.units, strict=True)
     found = [("alarm" if unit.locked else "cleared", name) for name, unit in units if unit.locked is not unit.told]
     found += [("cleared", name) for name in stages.gone]
-    if not found:
-        return stages, found
     told = tuple(unit._replace(told=unit.locked) for unit in stages.units)
     return stages._replace(units=told, gone=()), found
 

@@ -76,7 +76,7 @@ def sg_ready(spec: SgReady, sg: SgState, heats_up: bool, cold: bool, now: Now) -
     """
     t, due = now.monotonic, NEVER
     wanted = TOLD if cold else RECOMMENDED if heats_up else NORMAL
-    if now.civil is not None and now.trusted:
+    if now.civil is not None and now.trusted and (spec.lock or spec.recommend or spec.force):
         hours = _by_hours(spec, now)
         wanted = TOLD if cold else hours or wanted
         due = _next_edge(spec, now)

@@ -148,6 +148,8 @@ def in_this_boot(state: ZoneState, t: float) -> ZoneState:
 
     How long it was cold goes on from what the last boot saw of it.
     """
+    if state.said is not None:  # which is not kept: it is of this boot
+        return state
     seen = [found.at for found in (state.room, state.outdoor) if found is not None]
     times = (*seen, state.begun, state.loop.begun, state.airing.at, state.burner.on, state.burner.off)
     last = max([at for at in times if at is not None])

@@ -147,10 +147,8 @@ class Photocell:
             turning, since = seen, now
         if turning is not None and now - since >= self.delay:
             dark, turning = turning, None
-        return updated(
-            cell, dark=dark, turning=turning, since=since if turning is not None else 0.0,
-            steady=steady, steady_since=steady_since,
-        )  # fmt: skip
+        found = Cell(dark, turning, since if turning is not None else 0.0, steady, steady_since)
+        return cell if found == cell else found
 
     def due(self, cell: Cell, now: float) -> float:
         """When its verdict changes if the light stays as it is (monotonic s)."""

@@ -131,6 +131,13 @@ class Rule:
         raised, happenings = alarm_changes(self.subject, state.raised, standing, SEVERITIES)
         return Step(updated(state, raised=raised), self._wishes(state), happenings, due)
 
+    def alike(self, state: RuleState, view: View) -> bool:
+        """While it rests, and its condition is known: an active one counts its time."""
+        rests = state.known and state.bad is None and not (state.active or state.memory.on or state.spent)
+        if not rests or state.raised or state.held != Spell():
+            return False
+        return not lost_points(view, self.points) and self.condition.same(state.memory, view)
+
     def _here(self, state: RuleState, now: Now) -> RuleState:
         """The state with the times of this boot."""
         if state.restored:

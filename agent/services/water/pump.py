@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.control.api import NEVER, View, fields, good, updated
+from agent.control.api import NEVER, View, good, updated
 from agent.control.boot_time import BootShift
 from agent.model import Severity
 from agent.services.water.rotation import runs
@@ -102,9 +102,8 @@ class PumpState:
         return replace(self, latched=False, dry=False, trips=(), hot=False, cooled=None, serviced=False)
 
     def dump(self) -> dict[str, Any]:
-        kept = fields(self) | {"trips": list(self.trips), "raised": sorted(self.raised)}
-        del kept["doubted"]
-        return kept
+        kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
+        return kept | {"trips": list(self.trips), "raised": sorted(self.raised)}
 
     @classmethod
     def load(cls, pump: PumpSpec, kept: Mapping[str, Any]) -> PumpState:
@@ -122,6 +121,9 @@ class PumpState:
     def shifted(self, by: BootShift) -> PumpState:
         trips = tuple(by.past(trip) for trip in self.trips)
         return replace(self, trips=trips, still=by.optional(self.still), cooled=by.optional(self.cooled))
+
+
+_KEPT = tuple(name for name in PumpState.__dataclass_fields__ if name != "doubted")
 
 
 def see_pump(pump: PumpSpec, state: PumpState, view: View, alone: bool, now: float) -> tuple[PumpState, float]:

@@ -74,6 +74,8 @@ def watch(
 ) -> tuple[StandstillState, float]:  # fmt: skip
     """Judge a level (percent; None: not known) while the pump `runs` or the outlet `flows`; and when to look again.
     From `full` on a fill is over. `noise` is that of the level (percent)."""
+    if not runs and not flows and level is not None and _rests(limits, state, level, full, noise):
+        return state, NEVER
     runs, flows = runs and level is not None, flows and level is not None
     pump, outlet, fill = state.pump.at(now, runs), state.outlet.at(now, flows), state.fill.at(now, runs)
     state = updated(state, pump=pump, outlet=outlet, fill=fill)
@@ -83,6 +85,21 @@ def watch(
     state, second = _rises(limits, state, level, full, noise, now)
     goes_on = any(spell.since is not None for spell in (state.pump, state.outlet, state.fill))
     return state, min(first, second, next_fold(now) if goes_on else NEVER)
+
+
+def _rests(limits: Standstill, state: StandstillState, level: float, full: float, noise: float) -> bool:
+    """Whether nothing was counted that decides, and the level is about where it was: there is nothing to judge."""
+    pump, outlet, fill = state.pump, state.outlet, state.fill
+    if state.mark is None or state.base is None or state.is_wrong or abs(level - state.mark) >= MOVES:
+        return False
+    if not (pump.since is outlet.since is fill.since is None):
+        return False
+    stuck_after = NEVER if limits.stuck_after is None else limits.stuck_after
+    max_fill = NEVER if limits.max_fill is None else limits.max_fill
+    counted = pump.seconds >= stuck_after - 1e-6 or outlet.seconds >= OUTLET * stuck_after - 1e-6
+    if counted or fill.seconds >= max_fill - 1e-6:
+        return False
+    return state.base - MOVES < level < min(full, state.base + noise + RISES)
 
 
 def _moves(limits: Standstill, state: StandstillState, level: float, now: float) -> tuple[StandstillState, float]:

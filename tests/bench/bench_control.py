@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,21 +16,24 @@ from agent.simulate.loop import VirtualLoop
 from agent.site.build import build_settings
 from agent.site.loader import load
 
-__all__ = ["step", "year"]
+__all__ = ["step", "village", "year"]
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "config" / "saint-seine.yaml"
+VILLAGE = ROOT / "config" / "village.yaml"
+VILLAGE_YEAR = ROOT / "config" / "village" / "year.yaml"
+SEASONS = ("2027-01-10", "2027-04-10", "2027-07-10", "2027-10-10")
 SCENARIO = """\
 start: "2026-01-15T12:00:00+01:00"
-duration: {duration}
+duration: 1d
 inputs:
-  air-temp: {{steps: [[0, -3], [6h, -5], [20h, 4.5]]}}
-  fountain-ct: {{rate: 30 L/h, from: 9h, until: 20h}}
-  meter-a.active_power: {{follows: km1, on: 1800, off: 2}}
-  flow-temp: {{model: flow, tau: 5min, on: 62, off: 20, heater: burner}}
-  classroom: {{model: room, tau: 20h, gain: 60, start: 16, heater: burner, outdoor: air-temp}}
-  lux: {{constant: 50}}
-  tank-level: {{ramp: [[0, 60], [24h, 30]]}}
+  air-temp: {steps: [[0, -3], [6h, -5], [20h, 4.5]]}
+  fountain-ct: {rate: 30 L/h, from: 9h, until: 20h}
+  meter-a.active_power: {follows: km1, on: 1800, off: 2}
+  flow-temp: {model: flow, tau: 5min, on: 62, off: 20, heater: burner}
+  classroom: {model: room, tau: 20h, gain: 60, start: 16, heater: burner, outdoor: air-temp}
+  lux: {constant: 50}
+  tank-level: {ramp: [[0, 60], [24h, 30]]}
 """
 
 
@@ -45,9 +49,17 @@ def step(folder: Path) -> tuple[float, float]:
 
 def year(folder: Path) -> float:
     """CPU seconds of 365 days on one core."""
-    began = time.process_time()
-    _run(folder, "365d")
-    return time.process_time() - began
+    return _run(folder, "365d")
+
+
+def village(folder: Path) -> tuple[float, float]:
+    """CPU seconds of ten days in each season, in turns: of the village with all, and of Saint-Seine."""
+    took = {VILLAGE: 0.0, SITE: 0.0}
+    for season in SEASONS:
+        for site, text in ((VILLAGE, VILLAGE_YEAR.read_text(encoding="utf-8")), (SITE, SCENARIO)):
+            dated = re.sub("^start: .*$", f'start: "{season}T00:00:00"', text, flags=re.M)
+            took[site] += _run(folder, "10d", site=site, text=dated)
+    return took[VILLAGE], took[SITE]
 
 
 @contextmanager
@@ -71,16 +83,20 @@ def _turns() -> Iterator[dict[str, float]]:
         Engine.turn = turn  # type: ignore[method-assign]
 
 
-def _run(folder: Path, duration: str, stride: float = float("inf")) -> None:
-    site = load(SITE)
-    path = folder / "scenario.yaml"
-    path.write_text(SCENARIO.format(duration=duration), encoding="utf-8")
-    scenario, problems = read_scenario(path, site)
+def _run(
+    folder: Path, duration: str, stride: float = float("inf"), site: Path = SITE, text: str = SCENARIO
+) -> float:
+    """CPU seconds of the run, once the site is read."""
+    loaded, path = load(site), folder / "scenario.yaml"
+    path.write_text(re.sub("^duration: .*$", f"duration: {duration}", text, flags=re.M), encoding="utf-8")
+    scenario, problems = read_scenario(path, loaded)
     if scenario is None:
         raise ValueError("; ".join(map(str, problems)))
     logging.getLogger("bocage").setLevel(logging.CRITICAL + 1)
-    loop = VirtualLoop()
+    loop, settings = VirtualLoop(), build_settings(loaded)
+    began = time.process_time()
     try:
-        loop.run_until_complete(Simulation(build_settings(site), scenario, loop, stride=stride).run())
+        loop.run_until_complete(Simulation(settings, scenario, loop, stride=stride).run())
     finally:
         loop.close()
+    return time.process_time() - began

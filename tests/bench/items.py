@@ -289,6 +289,15 @@ def year(folder: Path) -> Iterator[Row]:
     yield Row("control: 365 days of a site in virtual time, CPU", "s", bench_control.year(folder), None, 120)
 
 
+def village(folder: Path) -> Iterator[Row]:
+    """Forty days of the village with all, every analogue input another each minute, beside those of Saint-Seine."""
+    from tests.bench import bench_control
+
+    ours, saint_seine = bench_control.village(folder)
+    yield Row("control: 40 days of the village with all, CPU", "s", ours, None)
+    yield Row("control: the same, over those of Saint-Seine", "times", ours / saint_seine, None, 3)
+
+
 # -- radio -----------------------------------------------------------------------------------------------------------
 
 
@@ -315,5 +324,6 @@ def simulation(folder: Path) -> Iterator[Row]:
 
 ITEMS = {
     "load": load_1k, "load10": load_10k, "outage": outage, "rtu": rtu, "outbox": outbox, "start": start,
-    "backlog": backlog, "step": step, "alarms": alarms, "year": year, "lora": lorawan, "simulation": simulation,
+    "backlog": backlog, "step": step, "alarms": alarms, "year": year, "village": village, "lora": lorawan,
+    "simulation": simulation,
 }  # fmt: skip

@@ -1,0 +1,225 @@
+"""What is left out because nothing has changed changes nothing: with it and without it a control does the same."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from agent.control.api import View
+from agent.control.calendar import Calendar
+from agent.control.calm import Calm, said
+from agent.control.conditions import AllOf, Compare, Condition, During, Is, Lasting, Moves, Operand, Still
+from agent.control.week import Span, Week
+from agent.model import Quality, Value
+from agent.services.alarms.control import PointAlarm
+from agent.services.rules.control import Rule
+from agent.services.water.level_lost import FILL, LevelLost
+from agent.services.water.lift import LiftStation
+from agent.services.water.overflow import Overflow, OverflowFlow
+from agent.services.water.pump import DryRun, PumpSpec
+from agent.services.water.rotation import Rotation
+from agent.services.water.tanks import Group, Outlet, Tank
+from agent.services.water.tariff import CHEAP, FillLevels, Tariff
+from agent.services.water.well import ByTime, Well
+from tests.services.water.bench import Bench
+
+PARIS = Calendar("Europe/Paris")
+START = "2026-10-24T12:00:00"
+PUMPS = tuple(PumpSpec(name, DryRun("flow"), thermal=f"{name}-hot") for name in ("p1", "p2"))
+GROUP = Tank(
+    "reservoir", "level", PUMPS, outlet=Outlet("out"), group=Group(Rotation(("p1", "p2")), both_below=15.0),
+    tariff=Tariff(
+        Week(PARIS, "otherwise", ((Span(1350, 1830, CHEAP),),) * 7), FillLevels(60.0, 92.0), FillLevels(35.0, 50.0)
+    ),
+    level_lost=LevelLost(7200.0, Week(PARIS, "wait", ((Span(120, 270, FILL),),) * 7), 10800.0, 7200.0),
+)  # fmt: skip
+SINGLE = Tank("upper", "level", (PumpSpec("p1", DryRun("count", counts=True)),))
+LIFT = LiftStation(
+    "relevage-1", PARIS, (PumpSpec("p1", thermal="p1-hot"), PumpSpec("p2")),
+    Well("level", 60.0, 20.0, 85.0, "float", timed=ByTime(300.0, 3600.0)), Rotation(("p1", "p2"), "starts"),
+    max_run=3600.0, overflow=Overflow("spill", OverflowFlow("flow", 1.0)),
+)  # fmt: skip
+
+LEVEL = some.floats(0.0, 100.0).map(lambda level: round(level, 1))
+QUALITY = some.sampled_from([Quality.GOOD] * 8 + [Quality.STALE, Quality.BAD])
+INPUT = some.one_of(
+    some.tuples(some.just("level"), LEVEL),
+    some.tuples(some.sampled_from(["flow", "out", "count"]), some.sampled_from([0, 0.2, 7, 12])),
+    some.tuples(some.sampled_from(["p1-hot", "p2-hot", "float", "spill"]), some.booleans()),
+)
+RISE = some.tuples(some.just("rise"), some.floats(-6.0, 6.0))
+"""A quarter of an hour in which the level moves by so much each minute."""
+HAND = some.tuples(some.sampled_from(["p1", "p2"]), some.sampled_from([True, False, None]))
+OTHER = some.sampled_from([("restart", None), ("reboot", None), ("clock", True), ("clock", False), ("reset", None)])
+BROKEN = some.tuples(some.just("broken"), some.sampled_from([(), ("p1",), ("p1", "p2")]))
+WAIT = some.sampled_from([1.0, 30.0, 60.0, 60.0, 600.0, 3600.0, 9 * 3600.0])
+LIFE = some.lists(
+    some.tuples(WAIT, some.one_of(INPUT, INPUT, RISE, RISE, HAND, OTHER, BROKEN), QUALITY), min_size=5, max_size=30
+)
+
+
+class Plain(Bench):
+    """One step at a time, as the engine makes them."""
+
+    def settle(self) -> None:
+        for _ in range(20):
+            step = self.control.step(self.state, View(self.points, self.outputs), self.now)
+            self.state, self.due, self.wishes = step.state, step.due, list(step.wishes)
+            for one in step.happenings:
+                self.events.append((round(self.t, 3), one.kind, one.code))
+                self.details.append(one.detail)
+            if not self._apply():
+                return
+        raise AssertionError("it never settles")
+
+
+def lived(control: Any, life: Any) -> Any:
+    """All that a control does in this life."""
+    one = Plain(control, START, {"p1": False, "p2": False})
+    level, told = 50.0, []
+    one.set("level", level)
+    for wait, (what, value), quality in life:
+        one.until(one.t + wait)
+        if what == "rise":
+            for _ in range(15):
+                level = min(max(level + value, 0.0), 100.0)
+                one.until(one.t + 60.0)
+                one.set("level", round(level, 1))
+        elif what == "restart":
+            one.restart()
+        elif what == "reboot":
+            one.reboot(300.0)
+        elif what == "clock":
+            one.trusted = value
+            one.settle()
+        elif what == "reset":
+            one.command(f"{control.name}.latch", "reset")
+        elif what == "broken":
+            one.broken = set(value)
+        elif what in ("p1", "p2"):
+            one.override(what, value)
+        else:
+            level = value if what == "level" and quality is Quality.GOOD else level
+            one.set(what, value, quality)
+        told.append((one.t, one.due, one.wishes, control.dump(one.state)))
+    return told, one.edges, one.events, one.details
+
+
+@pytest.mark.parametrize("control", [GROUP, SINGLE, LIFT])
+@settings(max_examples=40, deadline=None)
+@given(life=LIFE)
+def test_a_calm_control_does_what_it_would_do_without(control: Any, life: Any) -> None:
+    calm = lived(control, life)
+    with patch.object(Calm, "holds", return_value=False):
+        assert calm == lived(control, life)
+
+
+@pytest.mark.parametrize("control", [GROUP, SINGLE, LIFT])
+def test_a_level_that_decides_nothing_costs_no_decision(control: Any) -> None:
+    one = Bench(control, START, {"p1": False, "p2": False})
+    for name in ("p1-hot", "p2-hot", "float", "spill"):
+        one.set(name, False)
+    one.set("level", 50.0)
+    asked: list[bool] = []
+    holds = Calm.holds
+
+    def noted(*known: Any) -> bool:
+        asked.append(holds(*known))
+        return asked[-1]
+
+    with patch.object(Calm, "holds", noted):
+        for level in (50.1, 50.2, 50.3):
+            one.set("level", level)
+    assert len(asked) >= 3
+    assert all(asked)
+
+
+def test_calm_is_no_part_of_what_a_state_says() -> None:
+    one, other = Calm((1,), 10.0, "a"), Calm((2,), 20.0, "b")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.holds((1,), 9.0)
+    assert not one.holds((1,), 10.0)
+    assert not one.holds((2,), 9.0)
+    assert said(View({}, {}), "level") == ()
+
+
+# -- readings that say nothing new -----------------------------------------------------------------------------
+
+AIR, DOOR, ZONE = Operand("air"), Operand("door"), Operand("zone")
+COLD: Condition = Lasting(Compare(AIR, 1.0, below=True, hysteresis=1.0), 600.0)
+CONDITIONS: list[Condition] = [
+    COLD, Compare(AIR, 2.0), Is(DOOR, True), Lasting(Is(ZONE, "comfort"), 60.0), During(COLD, Is(ZONE, "comfort")),
+    During(Compare(AIR, 0.0), Is(DOOR, False)), Lasting(During(Compare(AIR, 0.0), Is(DOOR, True)), 300.0),
+    During(COLD, During(Is(DOOR, True), Is(ZONE, "frost"))), AllOf((COLD, Is(DOOR, True))),
+    During(Lasting(Still(AIR, 0.5, 600.0), 1.0), Is(DOOR, True)), Lasting(Moves(AIR, 1.0, 600.0), 60.0),
+]  # fmt: skip
+READING = some.one_of(
+    some.tuples(some.just("air"), some.sampled_from([-1.0, 0.5, 0.9, 1.5, 2.5, 2.6])),
+    some.tuples(some.just("air"), some.sampled_from([-1.0, 0.5, 0.9, 1.5, 2.5, 2.6])),
+    some.tuples(some.just("door"), some.booleans()),
+    some.tuples(some.just("zone"), some.sampled_from(["comfort", "Comfort", "frost"])),
+)
+READINGS = some.lists(some.tuples(some.sampled_from([1.0, 60.0, 599.0, 700.0]), READING, QUALITY), max_size=40)
+
+
+class Asked(Bench):
+    """Where a control says that a reading is none to it, a step must change nothing."""
+
+    spared = 0
+
+    def set(self, point: str, value: Value, quality: Quality = Quality.GOOD) -> None:
+        before = self.points.get(point)
+        at = self.now.monotonic if quality is Quality.GOOD or before is None else before.at
+        self.points[point] = self.points[point]._replace(at=at) if before else self._first(point, value, quality)
+        self.points[point] = self.points[point]._replace(value=value, quality=quality)
+        view, now, control = View(self.points, self.outputs), self.now, self.control
+        if self.steps and now.monotonic < self.due and control.alike(self.state, view):  # type: ignore[attr-defined]
+            self.spared += 1
+            step = control.step(self.state, view, now)
+            assert step.state == self.state
+            assert not step.happenings
+            assert list(step.wishes) == list(self.wishes)
+            assert step.due == self.due
+            return
+        self.settle()
+
+    def _first(self, point: str, value: Value, quality: Quality) -> Any:
+        super().set(point, value, quality)
+        return self.points[point]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@settings(max_examples=60, deadline=None)
+@given(readings=READINGS, points=some.sampled_from([("air", "door", "zone"), ("air",), ()]))
+def test_an_alarm_is_indifferent_only_to_what_changes_nothing(
+    condition: Condition, readings: Any, points: tuple[str, ...]
+) -> None:
+    room = Asked(PointAlarm("cold", condition, value=AIR, points=points), START, {})
+    for wait, (point, value), quality in readings:
+        room.until(room.t + wait)
+        room.set(point, value, quality)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@settings(max_examples=60, deadline=None)
+@given(readings=READINGS, on_stale=some.sampled_from(["keep", "release", "lock"]), locks=some.booleans())
+def test_a_rule_is_indifferent_only_to_what_changes_nothing(
+    condition: Condition, readings: Any, on_stale: str, locks: bool
+) -> None:
+    rule = Rule("trace", condition, "p1", not locks, locks, on_stale, 1800.0, points=("air", "door", "zone"))
+    house = Asked(rule, START, {"p1": False})
+    for wait, (point, value), quality in readings:
+        house.until(house.t + wait)
+        house.set(point, value, quality)
+
+
+def test_a_room_that_stays_warm_is_no_news() -> None:
+    room = Asked(PointAlarm("cold", COLD, value=AIR, points=("air",)), START, {})
+    for value in (5.0, 5.1, 4.9, 6.0):  # the first is read twice
+        room.set("air", value)
+    assert room.spared == 4

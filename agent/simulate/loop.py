@@ -177,10 +177,12 @@ class SimulatedFlash:
 
 
 def _copied(value: Any) -> Any:
-    """A copy of a JSON value."""
+    """A copy of a JSON value; a tuple stays one."""
     if isinstance(value, dict):
         return {key: _copied(one) for key, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, tuple):
+        return tuple(map(_copied, value))
+    return [_copied(one) for one in value] if isinstance(value, list) else value
 
 
 class Scope:

@@ -38,6 +38,6 @@ class Calm(Generic[R]):
 
 
 def said(view: View, name: str | None) -> tuple[Any, ...]:
-    """What a point says, whenever it was read."""
+    """The value of a point, its quality and its doubt, whenever it was read."""
     found: Input | None = None if name is None else view.points.get(name)
     return () if found is None else (found.value, found.quality, found.doubted)

@@ -37,7 +37,7 @@ def see_pumps(
 
 
 def seen_of(pumps: Sequence[PumpSpec], view: View) -> list[Any]:
-    """What the inputs and outputs of pumps say: of a flow whether there is one, of a counter its count."""
+    """The inputs and outputs of pumps: of a flow whether there is one, of a counter its count."""
     found: list[Any] = []
     for pump in pumps:
         found += (view.outputs.get(pump.actuator), said(view, pump.thermal), said(view, pump.maintenance))

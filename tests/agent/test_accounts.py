@@ -4,10 +4,10 @@ import json
 
 HURRY = (
     "import time, agent.control.engine as r; from agent.app import Agent; from agent.control.civil import Pace; "
-    "from agent.core.state import State; pace = Pace(1000, time.clock_gettime(time.CLOCK_BOOTTIME)); "
-    "Agent.__init__.__defaults__ = (pace, *Agent.__init__.__defaults__[1:]); r.KEEP = 0.3; "
-    "State.open.__func__.__kwdefaults__['every'] = 0.1"  # what is told was kept before, and must be on flash by then
+    "pace = Pace(1000, time.clock_gettime(time.CLOCK_BOOTTIME)); "
+    "Agent.__init__.__defaults__ = (pace, *Agent.__init__.__defaults__[1:]); r.KEEP = 0.3"
 )
+"""The state is written every 10 s by itself: what is told before that was flushed for it."""
 NAMES = ["street.run_hours", "street.starts", "street.energy", "fountain.today"]
 
 

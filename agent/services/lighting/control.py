@@ -107,7 +107,9 @@ class Circuit:
 
     def step(self, state: CircuitState, view: View, now: Now) -> Step[CircuitState]:
         if state.recalled:
-            state = state._replace(burning=self._resumed(state, view, now))
+            burning = self._resumed(state, view, now)
+            requested = state.requested if burning is not None else state.requested._replace(share=0.0)
+            state = state._replace(burning=burning, requested=requested)
         watch, baseline = self._watch(state), state.baseline
         at = now.reached
         tonight = self._tonight(state.tonight, at, view)

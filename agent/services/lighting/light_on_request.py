@@ -269,6 +269,7 @@ class LightOnRequest:
     def dump(self, state: RequestedLight) -> dict[str, Any]:
         return {
             "requests": state.requests.dump(), "presence": state.presence.dump(), "account": state.account.dump(),
+            "share": state.share,
         }  # fmt: skip
 
     def load(self, kept: Mapping[str, Any]) -> RequestedLight:
@@ -279,7 +280,8 @@ class LightOnRequest:
         until = None if self.on_demand is None else requests.until
         requests = requests._replace(triggers=triggers, until=until)
         presence = PresenceState() if self.presence is None else PresenceState.load(kept["presence"])
-        return RequestedLight(requests, presence, RequestAccount.load(kept["account"]))
+        share = float(kept.get("share", 0.0))
+        return RequestedLight(requests, presence, RequestAccount.load(kept["account"]), share)
 
 
 def _look(found: Input | None) -> Any:

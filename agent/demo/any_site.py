@@ -242,5 +242,5 @@ class SiteDemo(DemoRun):
             print(f"demo: beside it  {short(one.path)}/site.yaml")
         begins, speed = f"{self._world.now:%A %d %B %Y, %H:%M}", self._pace.speed
         hint = "" if speed >= HURRY else "; little happens in that time, with --speed 600 a day passes in 2.4 minutes"
-        print(f"demo: there it is {begins}; an hour passes in {3600 / speed:.3g} s{hint}")
+        print(f"demo: there it is {begins}; an hour passes in {round(3600 / speed, 1):g} s{hint}")
         print(f"demo: agent's log {folder}/agent.log", flush=True)

@@ -150,6 +150,7 @@ class Engine:
         self._arbiter, self._tell, self._store, self._clock = arbiter, tell, store, clock
         self._civil = Civil(timezone, clock, self.pace)
         self._rules = [_Rule(control) for control in controls]
+        self._priced = [(rule, rule.priced) for rule in self._rules if rule.priced is not None]
         self._wanted = frozenset[str]().union(*(rule.inputs for rule in self._rules))
         self._pressed = {name for rule in self._rules if isinstance(rule.control, Pressed)
                           for name in rule.control.pressed}  # fmt: skip
@@ -241,8 +242,7 @@ class Engine:
 
     def tariffs(self) -> dict[str, str]:
         """The tariff at which each output takes its current, by actuator, where a control knows it."""
-        priced = [(rule, rule.priced) for rule in self._rules if rule.priced is not None]
-        return {name: one.tariff_now(rule.state) for rule, one in priced for name in rule.powers}
+        return {name: one.tariff_now(rule.state) for rule, one in self._priced for name in rule.powers}
 
     def hurry(self) -> None:
         """Step every control at the next turn, although nothing asks for it."""
@@ -366,9 +366,9 @@ class Engine:
             self._moved = False
             before, self._outputs = self._outputs, self._outputs_now()
             changed |= {name for name, output in self._outputs.items() if before.get(name) != output}
-        view = View(self._points, self._outputs, self._calendars)
+        view, at = View(self._points, self._outputs, self._calendars), now.monotonic
         for rule in self._rules:
-            if everybody or rule.due <= now.monotonic or (
+            if everybody or rule.due <= at or (
                 not changed.isdisjoint(rule.inputs) and not rule.is_indifferent(view)
             ):  # fmt: skip
                 self._events += self._step(rule, view, now)

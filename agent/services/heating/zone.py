@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -102,8 +103,15 @@ _WHOLE = (*_PARTS, *(name for name in _LATER if name != "still"))
 _NO_PLANTS = {name: part() for name, part in _OF_PLANTS.items()}
 
 
+@lru_cache(maxsize=256, typed=True)
+def _as_dict(part: Any) -> dict[str, Any]:
+    """The fields of a part; most parts are what they were a minute ago."""
+    found: dict[str, Any] = part._asdict()
+    return found
+
+
 def dumped(state: ZoneState) -> dict[str, Any]:
-    parts = {name: getattr(state, name)._asdict() for name in _WHOLE}
+    parts: dict[str, Any] = {name: _as_dict(getattr(state, name)) for name in _WHOLE}
     parts["still"] = state.still.dump()
     parts |= {name: found.dump() for name, part in _NO_PLANTS.items() if (found := getattr(state, name)) != part}
     parts["override"] = state.override.dump()

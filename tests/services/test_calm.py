@@ -195,11 +195,15 @@ class Asked(Bench):
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 @settings(max_examples=60, deadline=None)
-@given(readings=READINGS, points=some.sampled_from([("air", "door", "zone"), ("air",), ()]))
+@given(readings=READINGS, points=some.sampled_from([("air", "door", "zone"), ("air",), ()]), raised=some.booleans())
 def test_an_alarm_is_indifferent_only_to_what_changes_nothing(
-    condition: Condition, readings: Any, points: tuple[str, ...]
+    condition: Condition, readings: Any, points: tuple[str, ...], raised: bool
 ) -> None:
-    room = Asked(PointAlarm("cold", condition, value=AIR, points=points), START, {})
+    """`raised`: it was, under another condition, before the agent began."""
+    alarm = PointAlarm("cold", condition, value=AIR, points=points)
+    room = Asked(alarm, START, {})
+    kept = alarm.dump(alarm.initial()) | {"of": "another", "raised": ["point_alarm"] if raised else []}
+    room.state = alarm.load(kept)
     for wait, (point, value), quality in readings:
         room.until(room.t + wait)
         room.set(point, value, quality)

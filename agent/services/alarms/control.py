@@ -107,7 +107,10 @@ class PointAlarm:
         return Step(updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor), (), happenings, due)
 
     def alike(self, state: AlarmState, view: View) -> bool:
-        return state.bad is None and not lost_points(view, self.points) and self.condition.same(state.memory, view)
+        """While nothing is raised: what is may be older than the condition, and ends once that is known."""
+        if state.raised or state.bad is not None or lost_points(view, self.points):
+            return False
+        return self.condition.same(state.memory, view)
 
     def _detail(self, view: View, now: Now, memory: Memory) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -260,7 +260,8 @@ def _check_reached(at: Checked, keys: Keys, tank: TankConfig) -> None:
         for key in ("start", "stop"):
             limit = getattr(part, key, None)
             if limit is not None and not scale[0] <= limit <= scale[1] and not at.wrong(*place):
-                at.error((*place, key), f"{key} {number(limit)} % is never reached: {at.shows(tank.level)}")
+                text = f"{key} {number(limit)} % is never reached: {at.shows(tank.level)}"
+                at.warn((*place, key), f"{text}; the pump would never {key}")
     for key in ("low", "high", "both_below"):
         limit = getattr(tank, key)
         if limit is not None:

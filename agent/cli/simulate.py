@@ -133,8 +133,17 @@ def _edge(one: Mapping[str, Any]) -> str:
 def _event(one: Mapping[str, Any]) -> str:
     if one["kind"] == "outcome":
         return f"command {one['id']} on {one['subject']}: {one['code']} {one['reason']}".rstrip()
-    detail = ", ".join(f"{key} {'unknown' if value is None else value}" for key, value in one["detail"].items())
+    detail = ", ".join(f"{key} {_told(value)}" for key, value in one["detail"].items())
     return f"{one['kind']} {one['code']} {one['subject']} ({one['severity']}) {detail}".rstrip()
+
+
+def _told(value: Any) -> str:
+    """What an event says of something, as people say it."""
+    if isinstance(value, list):
+        return " ".join(map(_told, value)) or "none"
+    if value is None:
+        return "unknown"
+    return _shown(value) if isinstance(value, bool) else str(value)
 
 
 def _shown(value: Any) -> str:

@@ -30,14 +30,17 @@ WELL = "well: {output: io-3.relay1, safe_state: off"
         (LOCK, LOCK + ", max_on: 1h", [
             '22:83: error: "max_on" is for a rule; an interlock holds as long as it must']),
         (WELL, WELL.replace("off", "hold"), [
-            "22:77: error: an interlock leads to the safe_state alone, and that of well is hold (line 15)"]),
+            "22:77: error: an interlock leads to the safe_state alone, and that of well is hold (line 15); "
+            "write safe_state: off in well if that is safe, or take a rule (then) in place of lock"]),
         (IF, "{point: air-temp, below: 1, when: {times: 08:00-09:00}}", [
             '21:51: error: unknown key "when"; it is a key of an alarm; write {all: [...]} around two conditions']),
         (IF, "{point: air-temp, below: 1}, when: {times: 08:00-09:00}", [
             '21:52: error: unknown key "when"; write if: {all: [...]} with both']),
-        (IF, "{point: io-3.relay2, is: on}", ["21:19: error: trace-heating looks at trace, which it moves itself"]),
+        (IF, "{point: io-3.relay2, is: on}", ["21:19: error: trace-heating looks at trace, which it moves itself; "
+            "let it look at what is measured"]),
         (IF, "{all: [{point: air-temp, below: 1}, {any: [{actuator: trace, is: off}]}]}", [
-            "21:19: error: trace-heating looks at trace, which it moves itself"]),
+            "21:19: error: trace-heating looks at trace, which it moves itself; "
+            "let it look at what is measured"]),
         (LOCK, LOCK + "}\n  cold: {if: {point: air-temp, below: -5}, then: {actuator: trace, value: off}", [
             "23:75: error: trace is on by trace-heating (line 21): of two rules neither comes first; "
             "write one rule, with all: or any: in its condition"]),
@@ -88,6 +91,18 @@ def test_the_points_of_a_pump_are_points(said):
     assert said(pumps.replace(IF, "{point: well.run_hours, above: 5000}")) == []
     found = said(pumps.replace(IF, "{point: well.run_hour, above: 5000}"))
     assert found == ['21:31: error: well has no point "run_hour"; did you mean "run_hours"?']
+
+
+def test_a_rule_is_not_called_like_a_pump(said):
+    """Both would tell a sensor_fault under the name."""
+    pumps = SITE.replace("pump: well}", "pumps: [well]}").replace("hatch-open:", "well:")
+    (found,) = said(pumps)
+    assert '"well" is already the name of a part of a service' in found
+
+
+def test_concentrations_convert(said):
+    site = SITE.replace("unit: degC", "unit: mg/L")
+    assert not [one for one in said(site.replace("below: 1,", "below: 100 ug/L,")) if "ug/L" in one]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def _check_lock(at: Checked, keys: Keys, rule: RuleConfig, line: int) -> None:
     safe = at.site.actuators[name].safe_state
     said = safe if isinstance(safe, str) else f"{number(safe)} %"
     if safe == "hold":
-        at.error(keys, f"an interlock leads to the safe_state alone, and that of {name} is hold (line {line})")
+        text = f"an interlock leads to the safe_state alone, and that of {name} is hold (line {line})"
+        at.error(keys, text, f"write safe_state: off in {name} if that is safe, or take a rule (then) in place of lock")
     elif value == "hold":
         at.error(keys, f"hold is no value of an interlock; write {said}, the safe_state of {name} (line {line})")
     elif value != safe:
@@ -100,7 +101,8 @@ def _check_circles(at: Checked, rules: Mapping[str, RuleConfig]) -> None:
             text = f"{name} looks at {moves[name]}, which it moves itself"
         else:
             text = f"{' -> '.join((*way, way[0]))}: each looks at what the next one moves, and so on in a circle"
-        at.error(("rules", name, "if"), text, at_key=True)
+        one = "it" if len(way) == 1 else "one of them"
+        at.error(("rules", name, "if"), text, f"let {one} look at what is measured", at_key=True)
 
 
 def _way_back(start: str, waits: Mapping[str, set[str]]) -> tuple[str, ...] | None:

@@ -54,7 +54,7 @@ def check_subject(at: Checked, section: str, name: str) -> None:
     if clash is not None:
         text = f'"{name}" is already a name in {clash} (line {at.line(clash, name)}): both tell alarms under it'
         at.error((section, name), text, at_key=True)
-    elif name in at.owners:
+    elif at.has_points(name):  # a pump has some too, and tells a sensor_fault
         text = f'"{name}" is already the name of a part of a service, which tells alarms under it; take another name'
         at.error((section, name), text, at_key=True)
 

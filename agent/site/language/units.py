@@ -25,6 +25,8 @@ _QUANTITIES: tuple[dict[str, float], ...] = (
     {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0},
     {"mg": 1e-3, "g": 1.0, "kg": 1e3, "t": 1e6},
     {"ug/m3": 1.0, "mg/m3": 1e3},
+    {"ug/L": 1e-3, "mg/L": 1.0, "g/m3": 1.0, "g/L": 1e3, "kg/m3": 1e3},
+    {"uS/cm": 1.0, "mS/cm": 1e3},
     {"ppb": 1e-3, "ppm": 1.0},
     {"lx": 1.0, "klx": 1e3},
 )
@@ -51,10 +53,10 @@ def factor(source: str, target: str) -> float | None:
 
 _LONG = [unit for units in _QUANTITIES for unit in units if len(unit) > 2]
 _OTHERS = frozenset(
-    "degC degF K % %RH 1 pH NTU FNU mg/L g/L g/m3 uS/cm mS/cm S/m m/s km/h mm/h mm/min mm/d W/m2 Wh/m2 kWh/m2 m3/d L/d "
+    "degC degF K % %RH 1 pH NTU FNU S/m m/s km/h mm/h mm/min mm/d W/m2 Wh/m2 kWh/m2 m3/d L/d "
     "m3/min dB dB(A) dBA dBm deg rad rpm r/min 1/min 1/s 1/h imp pulse pulses count counts mmol/L ohm kohm Mohm "
     "Bq Bq/m3 uSv/h cd lm umol/m2/s mg ppt pcs persons people clients vehicles y week month EUR ct N Nm kN J/s BTU "
-    "BTU/h kg/h t/h kg/m3 mWs VAr kVAr VArh kVArh Nm3 Nm3/h L/m3 K/min K/h V/m T mT uT hPa/h ug m2 ha km2 GVA GW "
+    "BTU/h kg/h t/h mWs VAr kVAr VArh kVArh Nm3 Nm3/h L/m3 K/min K/h V/m T mT uT hPa/h ug m2 ha km2 GVA GW "
     "mVA pu PF cosphi state raw lux px steps points ml/m2 psi inHg mmHg ft in mi gal l/s".lower().split()
 )
 """Units of quantities that have no other unit here, or are counted."""

@@ -195,7 +195,8 @@ def _value(text: str) -> Value:
         number = math.nan
     if not math.isfinite(number):
         number_meant = re.fullmatch(r"[-+]?\d+,\d+", text)
-        wanted = text.replace(",", ".") if number_meant else "on, off or a number"
+        modes = "for the mode of a zone comfort, reduced, frost, off or auto"
+        wanted = text.replace(",", ".") if number_meant else f"on, off or a number, or {modes}"
         raise argparse.ArgumentTypeError(f"{text!r} is no value; write {wanted}")
     return number
 

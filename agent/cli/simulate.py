@@ -138,7 +138,7 @@ def _event(one: Mapping[str, Any]) -> str:
 
 
 def _told(value: Any) -> str:
-    """What an event says of something, as people say it."""
+    """Words for a value in the detail of an event."""
     if isinstance(value, list):
         return " ".join(map(_told, value)) or "none"
     if value is None:

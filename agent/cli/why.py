@@ -98,6 +98,12 @@ def _control(control: Mapping[str, Any]) -> Iterator[str]:
     yield f"{control['name']} decides" if control["wishes"] else f"{control['name']} moves nothing now"
     if control["failed"]:
         yield f"  it failed, an error of the program: {control['failed']}"
+    for one in control.get("tells", ()):
+        unit = f" {one['unit']}" if one["unit"] else ""
+        yield f"  {one['point']} is {_said(one['value'])}{unit}"
+    for one in control.get("commands", ()):
+        ends = f", until {one['until']}" if one["until"] else ""
+        yield f"  command {one['point']} {_said(one['value'])}{ends}"
     for wish in control["wishes"]:
         yield f"  wishes {wish['actuator']} {_said(wish['value'])} at priority {wish['priority']}: {wish['cause']}"
     for one in control["inputs"]:

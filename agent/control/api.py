@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Indifferent",
-    "Input", "Issued", "Metered", "Now", "Output", "Pressed", "Priced", "Step", "Telling", "Timed", "View", "Wish",
-    "Worded", "check_reset", "fields", "good", "lost_points", "updated",
+    "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Step", "Telling", "Timed",
+    "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -247,6 +247,14 @@ class Pressed(Protocol):
 
     @property
     def pressed(self) -> frozenset[str]: ...
+
+
+@runtime_checkable
+class Overridden(Protocol):
+    """A control that takes commands which hold for a time."""
+
+    def holding(self, state: Any) -> Sequence[tuple[str, Value, float]]:
+        """The commands that hold: the point, the value, and until when (monotonic s)."""
 
 
 @runtime_checkable

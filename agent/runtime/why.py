@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, timedelta
 from typing import Any
 
-from agent.control.api import Now
+from agent.control.api import Factual, Now, Overridden
 from agent.control.engine import Doing
 from agent.control.foresight import Coming, look_ahead
 from agent.control.named_calendars import CALENDAR
@@ -26,8 +26,9 @@ AT_ONCE = 20
 async def explain(parts: Parts, name: str) -> dict[str, Any]:
     """The chain that decides about an actuator (also by its output), a circuit, a water point, a zone, a rule …
 
-    `actuators` are as `Arbiter.explain` has them. `controls` have their wishes and inputs, with their quality and the
-    age (s) of the last good reading, and what comes `next` if all inputs stay as they are. `alarms` are those that are
+    `actuators` are as `Arbiter.explain` has them. `controls` have the points that they tell themselves (a mode), the
+    commands that hold and until when, their wishes and inputs, with their quality and the age (s) of the last good
+    reading, and what comes `next` if all inputs stay as they are. `alarms` are those that are
     open about any of them. BocageError for a name that is not known.
     """
     engine, arbiter, now = parts.engine, parts.arbiter, parts.engine.now
@@ -64,10 +65,28 @@ async def _control(parts: Parts, one: Doing, now: Now, actuators: list[str]) -> 
     return {
         "name": getattr(one.control, "subject", one.control.name),
         "failed": one.failed,
+        "tells": list(_tells(one)),
+        "commands": list(_commands(one, now)),
         "wishes": [wish._asdict() for wish in one.wishes],
         "inputs": list(_inputs(parts, one, now)),
         "next": coming,
     }
+
+
+def _tells(one: Doing) -> Iterator[dict[str, Any]]:
+    """The points of the control's own, as its state has them."""
+    if isinstance(one.control, Factual):
+        units = {point.id: point.unit for point in one.control.points}
+        for name, value in one.control.facts(one.state).items():
+            yield {"point": name, "value": value, "unit": units.get(name, "")}
+
+
+def _commands(one: Doing, now: Now) -> Iterator[dict[str, Any]]:
+    """The commands that hold for a time."""
+    if isinstance(one.control, Overridden):
+        for point, value, until in one.control.holding(one.state):
+            at, _ = _moment(until, now)
+            yield {"point": point, "value": value, "until": at}
 
 
 async def _next(parts: Parts, one: Doing, now: Now, actuator: str) -> Coming | None:
@@ -81,16 +100,23 @@ async def _next(parts: Parts, one: Doing, now: Now, actuator: str) -> Coming | N
 
 
 def _coming(actuator: str, found: Coming, now: Now) -> dict[str, Any]:
-    wish, after = found.wish, timedelta(seconds=found.at - now.monotonic)
-    at = None if now.civil is None else now.civil.astimezone(UTC) + after
+    wish = found.wish
+    at, in_s = _moment(found.at, now)
     return {
         "actuator": actuator,
-        "in_s": round(after.total_seconds(), 1),
-        "at": local_text(at, None if now.civil is None else now.civil.tzinfo),
+        "in_s": in_s,
+        "at": at,
         "value": None if wish is None else wish.value,
         "priority": None if wish is None else wish.priority,
         "cause": "" if wish is None else wish.cause,
     }
+
+
+def _moment(monotonic: float, now: Now) -> tuple[str | None, float]:
+    """A moment (monotonic s) in the site's time, None while that is not known; and in how many seconds it comes."""
+    after = timedelta(seconds=monotonic - now.monotonic)
+    at = None if now.civil is None else now.civil.astimezone(UTC) + after
+    return local_text(at, None if now.civil is None else now.civil.tzinfo), round(after.total_seconds(), 1)
 
 
 def _inputs(parts: Parts, one: Doing, now: Now) -> Iterator[dict[str, Any]]:

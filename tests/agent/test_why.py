@@ -51,6 +51,27 @@ def test_the_chain_of_an_output_and_of_a_service(village, slave, subscriber):
     assert any(line.startswith("alarm level_fault reservoir (major) since ") for line in told)
 
 
+def test_a_zone_tells_its_mode_and_the_commands_that_hold(site, subscriber):
+    site.document["signals"]["room"] = {"from": "m.level", "signal": "4-20mA", "scale": [0, 40], "unit": "degC"}
+    site.document["heating"] = {
+        "zones": {
+            "school": {
+                "sensor": "room", "control": {"type": "hysteresis"}, "plant": {"burner": "lamp"},
+                "setpoints": {"comfort": 19, "reduced": 16, "frost": 8}, "week": {"default": "reduced"},
+            }
+        }
+    }  # fmt: skip
+    site.start()
+    wait_for(lambda: "  school.mode is reduced" in lines(site, "school"))
+    assert site.bocage("write", "school.mode", "comfort", "--for", "30min").returncode == 0
+    told = lines(site, "school")
+    assert "  school.mode is comfort" in told and "  school.setpoint is 19 degC" in told
+    (command,) = json.loads(site.bocage("why", "school", "--json").stdout)["controls"][0]["commands"]
+    assert (command["point"], command["value"]) == ("school.mode", "comfort")
+    assert timedelta(minutes=29) < datetime.fromisoformat(command["until"]) - datetime.now(UTC) < timedelta(minutes=31)
+    assert f"  command school.mode comfort, until {command['until']}" in told
+
+
 def test_a_command_its_end_and_the_limit_that_holds_it(village, subscriber):
     village.start()
     wait_for(lambda: subscriber.values("m.fixed"))

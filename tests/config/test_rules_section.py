@@ -155,12 +155,14 @@ TANK = "reservoir: {level: tank-level, pump: well"
     ("scale", "keys", "messages"),
     [
         ("[0, 80]", "", [
-            "19:16: warning: stop 85 % is never reached: tank-level shows 0 to 80 % (line 13); the pump would never stop",
+            "19:16: warning: stop 85 % is never reached: tank-level shows 0 to 80 % (line 13); the pump would never "
+            "stop",
             "19:16: warning: high 95 % is never reached: tank-level shows 0 to 80 % (line 13)"]),
         ("[0, 80]", ", stop: 80 %, high: 90 %", [
             "19:66: warning: high 90 % is never reached: tank-level shows 0 to 80 % (line 13)"]),
         ("[50, 100]", ", start: 45 %, low: 50 %, stop: 90 %", [
-            "19:55: warning: start 45 % is never reached: tank-level shows 50 to 100 % (line 13); the pump would never start",
+            "19:55: warning: start 45 % is never reached: tank-level shows 50 to 100 % (line 13); the pump would never "
+            "start",
             "19:66: error: low 50 % is not below start 45 %"]),
         ("[5, 95]", "", []),
         ("[0, 80]", ", stop: 75 %, high: 79 %, tariff: {cheap: ['22:30-06:30'], start: 60 %, stop: 78 %, "

@@ -559,6 +559,10 @@ class Zone:
     def commands(self) -> Sequence[str]:
         return (f"{self.name}.latch", f"{self.name}.mode", f"{self.name}.setpoint")
 
+    def holding(self, state: ZoneState) -> Sequence[tuple[str, Value, float]]:
+        found = {"mode": state.override.mode, "setpoint": state.override.setpoint}
+        return [(f"{self.name}.{key}", one.value, one.until) for key, one in found.items() if one is not None]
+
     def timed_command(self, state: ZoneState, point: str, value: Value, now: Now, given: Issued) -> ZoneState:
         """`<zone>.mode` and `<zone>.setpoint` hold for a time, also over a restart; null or auto ends them."""
         override, points = state.override.here(now), self.setpoints

@@ -201,3 +201,35 @@ def test_other_limits_that_a_sensor_cannot_show(said, saint_seine, old, new, mes
 def test_an_amount_beyond_all_measure_is_a_slip(said):
     found = said(SITE.replace("pump: well}", "pump: well, capacity: 999999999999999999 m3}"))
     assert found == ["19:58: error: 999999999999999999 m3 is too much; write at most 1000000 m3"]
+
+
+FORCED = "may hold {} on against frost, and of two interlocks off wins: this one holds it off also then"
+
+
+@pytest.mark.parametrize(
+    ("place", "before", "after", "messages"),
+    [
+        ("rules-lock-towards-on", "actuator: ev1, value: on", "actuator: ev2, value: off", [
+            f"21:70: warning: fountain (line 19) {FORCED.format('ev2')}"]),
+        ("rules-lock-towards-on", "frost: {signal: air-temp}, leak: {burst: 1500 L/h for 3min}}\nrules:\n  fire: "
+         "{if: {point: io-1.di6, is: on}, lock: {actuator: ev1, value: on}}", "leak: {burst: 1500 L/h for 3min}}\n"
+         "rules:\n  dry: {if: {point: io-1.di6, is: on}, lock: {actuator: ev2, value: off}}", []),
+    ],
+)  # fmt: skip
+def test_an_interlock_towards_off_beats_frost(said, place, before, after, messages):
+    site = (Path(__file__).parent.parent / "cases" / place / "site.yaml").read_text(encoding="utf-8")
+    assert site.count(before) == 1
+    found = said(site.replace(before, after))
+    assert [one for one in found if "interlock" in one] == messages
+
+
+@pytest.mark.parametrize(
+    ("outdoor", "warned"), [(True, [f"97:71: warning: the heating (line 88) {FORCED.format('pump')}"]), (False, [])]
+)
+def test_an_interlock_on_a_pump_that_frost_forces_on(said, saint_seine, outdoor, warned):
+    """Without an outdoor sensor nothing forces it."""
+    site = saint_seine.replace("io-1.relay3, safe_state: on", "io-1.relay3, safe_state: off")
+    lines = [one for one in site.splitlines(keepends=True) if outdoor or "outdoor:" not in one]
+    site = "".join(one for one in lines if outdoor or "heat_curve:" not in one)
+    site += "rules:\n  leak: {if: {point: io-1.di8, is: on}, lock: {actuator: pump, value: off}}\n"
+    assert [one for one in said(site) if "of two interlocks" in one or "error" in one] == warned

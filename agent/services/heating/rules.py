@@ -55,7 +55,7 @@ def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
         if zone.heat_curve is not None:
             at.held_here((*keys, "plant", "burner"), zone.plant.burner)
     if zone.plant.pump is not None:
-        at.actuator((*keys, "plant", "pump"), zone.plant.pump, "the heating")
+        at.actuator((*keys, "plant", "pump"), zone.plant.pump, "the heating", held_on=zone.outdoor is not None)
         if zone.plant.pump == zone.plant.burner:
             at.error((*keys, "plant", "pump"), f"{zone.plant.pump} is the burner already")
     holidays = zone.holidays

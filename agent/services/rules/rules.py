@@ -72,6 +72,10 @@ def _check_lock(at: Checked, keys: Keys, rule: RuleConfig, line: int) -> None:
         owner, where = at.held_off[name]
         text = f"{owner} (line {at.line(*where)}) may hold {name} off to protect it, and of two interlocks off wins"
         at.warn(keys, f"{text}: this one does not switch it on then")
+    elif value in ("off", 0) and name in at.held_on:
+        owner, where = at.held_on[name]
+        text = f"{owner} (line {at.line(*where)}) may hold {name} on against frost, and of two interlocks off wins"
+        at.warn(keys, f"{text}: this one holds it off also then")
 
 
 def _check_rivals(at: Checked, rules: Mapping[str, RuleConfig]) -> None:

@@ -60,7 +60,8 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) ->
     for key in ("valve", "drain"):
         if getattr(point, key) is not None:
             held = key == "drain" or _is_held_closed(point)
-            at.actuator((*keys, key), getattr(point, key), name, held)
+            drains = key == "drain" and point.frost is not None
+            at.actuator((*keys, key), getattr(point, key), name, held, held_on=drains)
             if held:
                 at.held_here((*keys, key), getattr(point, key))
     if point.tamper is not None:

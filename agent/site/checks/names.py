@@ -61,6 +61,8 @@ class Checked:
         """Points and signals that ask for light, and where: they tell when people come by."""
         self.held_off: dict[str, tuple[str, Keys]] = {}
         """Actuators that a service holds off or closed at the priority of an interlock, with its name and place."""
+        self.held_on: dict[str, tuple[str, Keys]] = {}
+        """Actuators that a service holds on or open against frost at the priority of an interlock."""
 
     def names(self, *section: str) -> set[str]:
         """The names of a section (or of a part of it), also those of wrong entries."""
@@ -305,12 +307,15 @@ class Checked:
         if below >= above:
             self.error((*keys, low), f"{low} {number(below)} is not below {high} {number(above)}")
 
-    def actuator(self, keys: Keys, name: str, owner: str, held_off: bool = False) -> None:
-        """An actuator is there, and one service alone moves it. `held_off`: it may also hold it off as an interlock."""
+    def actuator(self, keys: Keys, name: str, owner: str, held_off: bool = False, held_on: bool = False) -> None:
+        """An actuator is there, and one service alone moves it. `held_off`: it may also hold it off as an interlock,
+        `held_on`: on."""
         if self.known(keys, "actuator", name, self.names("actuators")):
             self.moved(keys, name, owner)
             if held_off:
                 self.held_off.setdefault(name, (owner, keys))
+            if held_on:
+                self.held_on.setdefault(name, (owner, keys))
 
     def source(self, name: str) -> str:
         """The point that a signal is made of, or the point itself."""

@@ -62,6 +62,8 @@ class Memory(NamedTuple):
     """When its times or its calendar were asked last; not kept."""
     parts: tuple[Memory, ...] = ()
     """The memories of the conditions in it, in their order."""
+    known: bool = False
+    """`on` was known once. Interlocks alone ask."""
 
 
 class Verdict(NamedTuple):
@@ -478,7 +480,7 @@ def fingerprint(condition: Condition) -> str:
 
 def dumped(memory: Memory, condition: Condition) -> dict[str, Any]:
     """The memory of `condition` as JSON values."""
-    kept: dict[str, Any] = {"on": memory.on or None, "since": memory.since}
+    kept: dict[str, Any] = {"on": memory.on or None, "since": memory.since, "known": memory.known or None}
     match condition:
         case Still():
             kept |= _dumped_still(memory, condition)
@@ -497,7 +499,8 @@ def loaded(kept: Mapping[str, Any], condition: Condition) -> Memory:
     levels = tuple((NEVER, float(value)) for value in kept.get("levels", ()))
     spell = kept.get("spell")
     spell = Spell() if spell is None else Spell(float(spell[0]), spell[1])
-    return Memory(bool(kept.get("on")), kept.get("since"), spell, marks, levels=levels, parts=parts)
+    on, known = bool(kept.get("on")), bool(kept.get("known"))
+    return Memory(on, kept.get("since"), spell, marks, levels=levels, parts=parts, known=known)
 
 
 def _dumped_still(memory: Memory, of: Still) -> dict[str, Any]:

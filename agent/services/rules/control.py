@@ -13,6 +13,7 @@ from agent.control.conditions import Condition, Memory, dumped, fingerprint, hol
 from agent.control.spell import Spell, next_fold
 from agent.control.wishes import INTERLOCK
 from agent.model import Severity, Value
+from agent.services.rules.last_known import counting_last_known, is_all_known, last_known, with_known
 
 __all__ = ["INTERLOCK", "RULE", "Rule", "RuleState"]
 
@@ -38,7 +39,7 @@ class RuleState(NamedTuple):
     active: bool = False
     """The condition holds, or is taken to hold while it is unknown."""
     known: bool = False
-    """The condition, as it is today, was known once."""
+    """The condition, as it is today, was known once; of an interlock with keep or lock: each part of it."""
     held: Spell = Spell()
     """The time for which it was active since its condition last ended."""
     spent: bool = False
@@ -71,12 +72,20 @@ class Rule:
     otherwise: Value = None
     points: tuple[str, ...] = ()
     key: str = field(init=False)
+    judged: Condition = field(init=False)
+    """The condition; of an interlock with keep or lock with the last that is known of each part."""
     inputs: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         moved = {self.actuator} if self.locks else set()
         object.__setattr__(self, "inputs", self.condition.inputs | moved)
         object.__setattr__(self, "key", fingerprint(self.condition))
+        object.__setattr__(self, "judged", counting_last_known(self.condition) if self._cautious else self.condition)
+
+    @property
+    def _cautious(self) -> bool:
+        """It acts while what it looks at was never known."""
+        return self.locks and self.on_stale != "release"
 
     @property
     def name(self) -> str:
@@ -103,28 +112,35 @@ class Rule:
             acts = self.locks and bool(kept["active"])
             memory = holding(self.condition) if acts else self.condition.initial
             return RuleState(memory, acts, raised=raised, anchor=kept["anchor"], restored=True)
+        memory, active, known = loaded(kept["memory"], self.condition), kept["active"], kept["known"]
+        if self._cautious and known:
+            memory = with_known(memory, active)
         return RuleState(
-            loaded(kept["memory"], self.condition), kept["active"], kept["known"], Spell.load(kept["held"]),
-            kept["spent"], kept["bad"], raised=raised, anchor=kept["anchor"], restored=True,
+            memory, active, known, Spell.load(kept["held"]), kept["spent"], kept["bad"],
+            raised=raised, anchor=kept["anchor"], restored=True,
         )  # fmt: skip
 
     def mark(self, state: RuleState) -> object:
-        """Whether it is active, and spent: a crash must not give it its `max_on` again."""
-        return state.active, state.known, state.spent
+        """Whether it is active, and spent: a crash must not give it its `max_on` again. Nor must an interlock take a
+        contact for closed that opened while another part decided."""
+        return state.active, state.known, state.spent, last_known(state.memory) if self._cautious else ()
 
     # -- step --------------------------------------------------------------------------------------------------
 
     def step(self, state: RuleState, view: View, now: Now) -> Step[RuleState]:
         state, t = self._here(state, now), now.monotonic
-        memory, holds, due = self.condition.judge(state.memory, view, now)
+        memory, holds, due = self.judged.judge(state.memory, view, now)
         bad = lost_points(view, self.points)
-        active = self._is_active(state, view, holds, t)
+        if self._cautious and not holds and self.on_stale == "lock":
+            holds = self._is_locked(state, view, now, bad)
+        active = holds if holds is not None else self._is_kept(state, view, t)
+        known = is_all_known(memory) if self._cautious else holds is not None
         held = Spell() if holds is False else state.held
         over = self.max_on is not None and held.total(t) >= self.max_on - _TICK
         spent = holds is not False and (state.spent or over)
         held = held.at(t, active and not spent)
         state = updated(
-            state, memory=memory, active=active, known=state.known or holds is not None, held=held, spent=spent,
+            state, memory=memory, active=active, known=state.known or known, held=held, spent=spent,
             bad=None if not bad else t if state.bad is None else state.bad,
         )  # fmt: skip
         standing, due = self._standing(state, view, bad, due, t)
@@ -136,7 +152,7 @@ class Rule:
         rests = state.known and state.bad is None and not (state.active or state.memory.on or state.spent)
         if not rests or state.raised or state.held != Spell():
             return False
-        return not lost_points(view, self.points) and self.condition.same(state.memory, view)
+        return not lost_points(view, self.points) and self.judged.same(state.memory, view)
 
     def _here(self, state: RuleState, now: Now) -> RuleState:
         """The state with the times of this boot."""
@@ -149,15 +165,20 @@ class Rule:
             state = state._replace(started=now.monotonic)
         return updated(state, anchor=boot_anchor(state.anchor, now))
 
-    def _is_active(self, state: RuleState, view: View, holds: bool | None, now: float) -> bool:
-        if holds is not None:
-            return holds
-        if self.locks and not state.known and self.on_stale == "keep":
-            return True  # a contact that was never read is not closed
-        awaited = now < (state.started or 0.0) + AWAITED and any(name not in view.points for name in self.points)
-        if self.on_stale == "keep" or awaited:
-            return state.active
-        return self.on_stale == "lock"
+    def _is_kept(self, state: RuleState, view: View, now: float) -> bool:
+        """Whether one whose condition is unknown is active."""
+        awaited = self._awaits(state, now) and any(name not in view.points for name in self.points)
+        return state.active and (awaited or self.on_stale == "keep")
+
+    def _is_locked(self, state: RuleState, view: View, now: Now, bad: list[str]) -> bool:
+        """Whether one that locks while its condition is unknown does, though by what was known last it need not. The
+        points that were not read since the start may be radio nodes, which send seldom."""
+        if bad and self._awaits(state, now.monotonic) and all(name not in view.points for name in bad):
+            return False
+        return self.condition.judge(state.memory, view, now).holds is None
+
+    def _awaits(self, state: RuleState, now: float) -> bool:
+        return now < (state.started or 0.0) + AWAITED
 
     def _standing(
         self, state: RuleState, view: View, bad: list[str], due: float, now: float
@@ -178,8 +199,8 @@ class Rule:
             found["sensor_fault"] = {"points": bad}
         elif state.bad is not None:
             dues.append(state.bad + PATIENCE)
-        if bad and state.started is not None and now < state.started + AWAITED:
-            dues.append(state.started + AWAITED)
+        if bad and self._awaits(state, now):
+            dues.append((state.started or 0.0) + AWAITED)
         return found, min(dues, default=NEVER)
 
     def _overruled(self, view: View) -> str | None:

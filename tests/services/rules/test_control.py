@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from agent.control.api import Input, Output, View
-from agent.control.conditions import AllOf, AnyOf, Compare, Is, Lasting, Moves, Operand, Still
+from agent.control.calendar import Calendar
+from agent.control.conditions import ON, AllOf, AnyOf, Compare, Is, Lasting, Moves, Operand, Still, Times
+from agent.control.week import Span, Week
 from agent.model import Quality
 from agent.services.rules.control import AWAITED, PATIENCE, Rule
 from tests.services.water.bench import Bench
@@ -215,7 +217,182 @@ def test_an_interlock_with_another_condition_does_not_take_an_unread_contact_for
     assert house.value("well") is True
 
 
-OPEN = Is(Operand("hatch"), True)
+OPEN, KEY = Is(Operand("hatch"), True), Is(Operand("key"), True)
+
+WHAT_IT_DOES = {
+    # the contact was, then, and now is:  interlock keep, lock, release; rule keep, release
+    ("never read", "", "unread"):          ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("never read", "", "bad"):             ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("never read", "restart", "unread"):   ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("never read", "restart", "bad"):      ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("never read", "power cut", "unread"): ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("never read", "power cut", "bad"):    ("1 1", "1 1", "0 0", "0 0", "0 0"),
+    ("closed", "", "bad"):                 ("0 0", "1 1", "0 0", "0 0", "0 0"),
+    ("closed", "restart", "unread"):       ("0 0", "0 1", "0 0", "0 0", "0 0"),
+    ("closed", "restart", "bad"):          ("0 0", "1 1", "0 0", "0 0", "0 0"),
+    ("closed", "power cut", "unread"):     ("0 0", "0 1", "0 0", "0 0", "0 0"),
+    ("closed", "power cut", "bad"):        ("0 0", "1 1", "0 0", "0 0", "0 0"),
+    ("open", "", "bad"):                   ("1 1", "1 1", "0 0", "1 1", "0 0"),
+    ("open", "restart", "unread"):         ("1 1", "1 1", "1 0", "1 1", "1 0"),
+    ("open", "restart", "bad"):            ("1 1", "1 1", "0 0", "1 1", "0 0"),
+    ("open", "power cut", "unread"):       ("1 1", "1 1", "1 0", "1 1", "1 0"),
+    ("open", "power cut", "bad"):          ("1 1", "1 1", "0 0", "1 1", "0 0"),
+}  # fmt: skip
+"""Whether it acts, at once and after an hour: the table of the page."""
+KINDS = [(True, "keep"), (True, "lock"), (True, "release"), (False, "keep"), (False, "release")]
+SHAPES = {
+    "plain": (OPEN, None),
+    "for": (Lasting(OPEN, 20.0), None),
+    "all": (AllOf((OPEN, KEY)), False),
+    "any": (AnyOf((OPEN, KEY)), True),
+    "all for": (Lasting(AllOf((OPEN, KEY)), 20.0), False),
+    "for in any": (AnyOf((KEY, Lasting(OPEN, 20.0))), True),
+    "any in all": (AllOf((AnyOf((OPEN, OPEN)), KEY)), False),
+}
+"""A condition, and the key that decides it whatever the contact says."""
+
+
+def lost(house: Bench, was: str, then: str, now: str) -> None:
+    """The contact was that, and is not known any more."""
+    if was != "never read":
+        house.set("hatch", was == "open")
+        house.until(house.t + 60)
+    kept = {} if now == "unread" else {"hatch": Input(None, Quality.BAD, house.now.monotonic)}
+    house.points = {name: one for name, one in house.points.items() if name != "hatch"} | kept
+    if then == "restart":
+        house.restart()
+    if then == "power cut":
+        house.reboot(600.0)
+    house.settle()
+
+
+def acts(house: Bench) -> str:
+    at_once = house.state.active
+    house.until(house.t + AWAITED + 1)
+    return f"{at_once:d} {house.state.active:d}"
+
+
+@pytest.mark.parametrize("case", WHAT_IT_DOES)
+@pytest.mark.parametrize(("index", "kind"), list(enumerate(KINDS)))
+def test_what_it_does_while_its_contact_is_lost(case, index, kind):
+    locks, on_stale = kind
+    house = bench(Rule("it", OPEN, "well", False, locks, on_stale, points=("hatch",)))
+    lost(house, *case)
+    assert acts(house) == WHAT_IT_DOES[case][index]
+
+
+@pytest.mark.parametrize("case", WHAT_IT_DOES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("index", "on_stale"), list(enumerate(["keep", "lock"])))
+def test_another_part_that_decided_says_nothing_of_a_contact(case, shape, index, on_stale):
+    """The time of day decided until now: that is no reading of the hatch."""
+    condition, decides = SHAPES[shape]
+    points = tuple(sorted(condition.inputs))
+    house = bench(Rule("it", condition, "well", False, True, on_stale, points=points))
+    if decides is not None:
+        house.set("key", decides)
+    lost(house, *case)
+    if decides is not None:
+        house.set("key", not decides)
+    if shape == "all for" and case[0] == "open":  # seen open, but not for its time yet
+        house.until(house.t + 21)
+    assert acts(house) == WHAT_IT_DOES[case][index]
+
+
+def test_the_time_of_an_interlock_goes_on_while_its_contact_is_lost():
+    """A reading that is missed neither stops it nor starts it early."""
+    house = bench(replace(HATCH, condition=Lasting(OPEN, 20.0)))
+    house.set("hatch", False)
+    house.set("hatch", True)
+    house.until(5)
+    house.set("hatch", None, Quality.BAD)
+    house.until(19)
+    assert not house.state.active
+    house.until(20.1)
+    assert house.state.active
+
+
+def test_an_interlock_on_times_is_as_it_was_while_the_time_is_unknown():
+    night = Times(Week(Calendar("Europe/Paris"), "", ((Span(1320, 1800, ON),),) * 7))
+    rule = replace(HATCH, condition=AllOf((OPEN, night)))
+    for start, locked in (("2026-01-15T23:00:00", True), ("2026-01-15T12:00:00", False)):
+        house = bench(rule, start)
+        house.set("hatch", True)
+        house.civil = house.trusted = False
+        house.reboot(600.0)
+        assert house.state.active is locked
+    house = bench(rule)
+    house.civil = house.trusted = False
+    house.set("hatch", True)
+    assert house.state.active, "it was never known"
+
+
+@pytest.mark.parametrize("condition", [OPEN, Lasting(OPEN, 20.0)])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("on_stale", ["keep", "lock"])
+def test_the_state_of_an_earlier_release_is_as_it_was(condition, before, on_stale):
+    """It said of the condition as a whole that it was known."""
+    house = bench(replace(HATCH, condition=condition, on_stale=on_stale))
+    house.set("hatch", before)
+    house.until(60)
+    house.points.clear()
+    kept = house.control.dump(house.state)
+    kept["memory"] = of_before(kept["memory"])
+    house.state = house.control.load(kept)
+    house.settle()
+    assert house.state.active is before
+    of_two = replace(HATCH, condition=AnyOf((condition, KEY)), on_stale=on_stale, points=("hatch", "key"))
+    kept |= {"of": of_two.key, "memory": {"parts": [kept["memory"], {}]}}
+    two = bench(of_two)
+    two.state = of_two.load(kept)
+    two.set("key", False)
+    assert two.state.active, "which of its points was known is not"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    some.recursive(
+        some.sampled_from([OPEN, KEY, Is(Operand("hatch"), False)]),
+        lambda inner: some.tuples(some.sampled_from([AllOf, AnyOf]), some.lists(inner, min_size=1, max_size=3)).map(
+            lambda one: one[0](tuple(one[1]))
+        ),
+        max_leaves=5,
+    ),
+    some.lists(
+        some.tuples(some.sampled_from(["hatch", "key"]), some.sampled_from([True, False, None]), some.booleans()),
+        max_size=12,
+    ),
+)
+def test_an_interlock_acts_by_the_last_that_is_known_of_each_part(condition, readings):
+    house = bench(replace(HATCH, condition=condition, points=tuple(sorted(condition.inputs))))
+    read: dict[str, bool] = {}
+
+    def holds(one) -> bool:
+        if isinstance(one, AllOf | AnyOf):
+            return (all if isinstance(one, AllOf) else any)(map(holds, one.conditions))
+        return one.source.name not in read or read[one.source.name] is one.wanted
+
+    for point, value, killed in readings:
+        house.set(point, value, Quality.BAD if value is None else Quality.GOOD)
+        if value is not None:
+            read[point] = value
+        if killed:
+            house.restart(heard=False)
+        assert house.state.active is holds(condition)
+
+
+def test_a_contact_that_opens_while_another_part_decides_is_kept_at_once():
+    house = bench(replace(HATCH, condition=AllOf((OPEN, KEY)), points=("hatch", "key")))
+    house.set("key", False)
+    house.set("hatch", False)
+    before = house.control.mark(house.state)
+    house.set("hatch", True)
+    assert not house.state.active and house.control.mark(house.state) != before
+
+
+def of_before(memory: dict) -> dict:
+    parts = {"parts": [of_before(one) for one in memory["parts"]]} if "parts" in memory else {}
+    return {key: value for key, value in memory.items() if key != "known"} | parts
 
 
 def reload(house: Bench, rule: Rule) -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening", "Indifferent",
-    "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Step", "Telling", "Timed",
-    "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
+    "NEVER", "Accounts", "Attentive", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening",
+    "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Step", "Telling",
+    "Timed", "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -35,6 +35,27 @@ _GOOD = Quality.GOOD  # looked up once: this is asked ten times a step
 
 S = TypeVar("S")
 D = TypeVar("D", bound="DataclassInstance | NamedTuple")
+
+
+class _LookedUp(NamedTuple):
+    """A moment, and what is worked out of it: a look into the tables of the timezone costs as much as a small step."""
+
+    civil: datetime | None
+    unix: float
+    reached: datetime
+
+
+_last_moment = _LookedUp(None, 0.0, datetime.min)
+"""All controls of a turn ask of one and the same moment."""
+
+
+def _looked_up(civil: datetime) -> _LookedUp:
+    """By the object itself: the two equal hours in October compare as equal."""
+    global _last_moment
+    found = _last_moment
+    if found.civil is not civil:
+        found = _last_moment = _LookedUp(civil, civil.timestamp(), civil.astimezone(UTC) + TICK)
+    return found
 
 
 class Now(NamedTuple):
@@ -54,7 +75,12 @@ class Now(NamedTuple):
     def reached(self) -> datetime | None:
         """Up to when (UTC) all has come: a tick after `civil`. To add to `civil` itself would count by the hands of the
         clock, and take the second of two equal hours in October for the first."""
-        return None if self.civil is None else self.civil.astimezone(UTC) + TICK
+        return None if self.civil is None else _looked_up(self.civil).reached
+
+    @property
+    def unix(self) -> float | None:
+        """`civil` in Unix seconds."""
+        return None if self.civil is None else _looked_up(self.civil).unix
 
     @property
     def known(self) -> bool:
@@ -263,6 +289,15 @@ class Indifferent(Protocol):
 
     def alike(self, state: Any, view: View) -> bool:
         """Whether a step before its `due` would change nothing, for all that it looks at says what it did."""
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A control that tells what its steps go by. While that is the same, and a step changed nothing, the next one
+    before its `due` would change nothing either."""
+
+    def seen(self, state: Any, view: View) -> object:
+        """All that a step in this state looks at, numbers as the sides of their limits; None: that is not told."""
 
 
 @runtime_checkable

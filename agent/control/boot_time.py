@@ -14,9 +14,10 @@ STEP = 2.0
 
 def boot_anchor(anchor: float | None, now: Now) -> float | None:
     """Unix seconds at monotonic 0, as it is known now; `anchor` is what was known before."""
-    if now.civil is None:
+    unix = now.unix
+    if unix is None:
         return anchor
-    found = now.civil.timestamp() - now.monotonic
+    found = unix - now.monotonic
     return found if anchor is None or abs(found - anchor) >= STEP else anchor
 
 

@@ -90,6 +90,9 @@ class Condition(Protocol):
         """Whether to judge it again before it is due would leave memory and verdict as they are. Where it is not
         easily told, it is not said."""
 
+    def held(self, memory: Memory) -> bool:
+        """The verdict that goes with this memory, where it was known: what `same` asks for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operand:
@@ -132,6 +135,9 @@ class _Leaf:
 
     def same(self, _memory: Memory, _view: View) -> bool:
         return False
+
+    def held(self, memory: Memory) -> bool:
+        return memory.on
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +281,9 @@ class Times:
     def same(self, _memory: Memory, _view: View) -> bool:
         return False
 
+    def held(self, memory: Memory) -> bool:
+        return memory.period is not None and memory.period.on
+
 
 @dataclass(frozen=True, slots=True)
 class InCalendar:
@@ -304,6 +313,9 @@ class InCalendar:
 
     def same(self, _memory: Memory, _view: View) -> bool:
         return False
+
+    def held(self, memory: Memory) -> bool:
+        return memory.period is not None and memory.period.on
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +352,9 @@ class Lasting:
         counts = memory.since is None or memory.on or memory.spell.since is not None
         return counts and self.condition.same(memory.parts[0], view)
 
+    def held(self, memory: Memory) -> bool:
+        return memory.on
+
 
 @dataclass(frozen=True, slots=True)
 class _Several:
@@ -362,8 +377,11 @@ class _Several:
         due = min([one.due for one in found])
         return Verdict(memory if parts == memory.parts else memory._replace(parts=parts), holds, due)
 
-    def same(self, _memory: Memory, _view: View) -> bool:
-        return False
+    def same(self, memory: Memory, view: View) -> bool:
+        return all(one.same(part, view) for one, part in zip(self.conditions, memory.parts, strict=True))
+
+    def _held(self, memory: Memory) -> list[bool]:
+        return [one.held(part) for one, part in zip(self.conditions, memory.parts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +391,9 @@ class AllOf(_Several):
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
         return self._judge(memory, view, now, False)
 
+    def held(self, memory: Memory) -> bool:
+        return all(self._held(memory))
+
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(_Several):
@@ -380,6 +401,9 @@ class AnyOf(_Several):
 
     def judge(self, memory: Memory, view: View, now: Now) -> Verdict:
         return self._judge(memory, view, now, True)
+
+    def held(self, memory: Memory) -> bool:
+        return any(self._held(memory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,9 +434,13 @@ class During:
 
     def same(self, memory: Memory, view: View) -> bool:
         part, gate = memory.parts
-        if isinstance(self.gate, During) or not self.gate.same(gate, view):
+        if not self.gate.same(gate, view):
             return False
-        return self.condition.same(part, view) if gate.on else part == self.condition.initial
+        return self.condition.same(part, view) if self.gate.held(gate) else part == self.condition.initial
+
+    def held(self, memory: Memory) -> bool:
+        part, gate = memory.parts
+        return self.gate.held(gate) and self.condition.held(part)
 
 
 _TICK = 1e-6

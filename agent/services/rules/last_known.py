@@ -34,6 +34,9 @@ class _LastKnown:
     def same(self, memory: Memory, view: View) -> bool:
         return memory.known and self.leaf.same(memory, view)
 
+    def held(self, memory: Memory) -> bool:
+        return memory.on
+
 
 @dataclass(frozen=True, slots=True)
 class _LastingOrNeverKnown(Lasting):

@@ -14,6 +14,7 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
+from agent.control.calm import said
 from agent.control.named_calendars import calendar_input
 from agent.lib.counter import SECONDS, CounterTrail, Dial, follow
 from agent.model import Kind, Point, Severity, Value
@@ -190,6 +191,19 @@ class WaterPoint:
         raised, alarms = alarm_changes(self.name, state.raised, self._standing(state, view), SEVERITIES)
         due = min(first, second, third, fourth, fifth)
         return Step(updated(state, raised=raised), wishes, [*happenings, *alarms], due)
+
+    def seen(self, state: WaterState, view: View) -> object:
+        """Its inputs while the meter stands still: the index, the valves, and the sides of the limits of frost.
+
+        Not where the time of a reading counts: after a growth of several pulses, and for a meter that is read seldom.
+        """
+        reads_seldom = self.dial is not None or self.leak.interval > leaks.SLOW
+        if reads_seldom or state.meter.volume > self.pulse:
+            return None
+        valves = [view.outputs.get(valve.actuator) for valve in (self.valve, self.drain) if valve is not None]
+        hours = None if self.hours is None or not self.hours.by else view.calendars.get(self.hours.by)
+        frost = None if self.frost is None else self.frost.side(view)
+        return said(view, self.meter), said(view, self.tamper), valves, hours, frost
 
     def _measure(
         self, state: WaterState, view: View, now: Now, happenings: list[Happening]

@@ -58,7 +58,7 @@ class MeterTotal:
         if self.count is None:
             return MeterTotal(litres, 0.0, at), ""
         if meter.dial is None:
-            return replace(self, count=litres, total=self.total + max(0.0, litres - self.count), at=at), ""
+            return MeterTotal(litres, self.total + max(0.0, litres - self.count), at, self.trail), ""
         trail = self.trail or CounterTrail(self.count, self.at)
         if trail.doubt is not None and at <= trail.doubt.last_at:
             return self, ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date
+from operator import is_not
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -277,7 +278,7 @@ class District:
 
     def _see(self, state: DistrictState, view: View, now: float) -> tuple[DistrictState, list[Happening]]:
         """Read all inputs, and note what they show at the cuts."""
-        happenings, meters = [], []
+        happenings, meters, is_near = [], [], False
         for meter, before in zip((*self.inflows, *self.outflows), state.meters, strict=True):
             after, verdict = before.read(meter, view)
             meters.append(after)
@@ -285,15 +286,16 @@ class District:
                 detail = {"meter": meter.name, "index": after.count, "before": before.count}
                 happenings.append(Happening("change", f"meter_{verdict}", self.name, Severity.INFO, detail))
         stored = state.stored.read(self.storage, view)
-        names, cuts, is_near = self.meters, list(state.cuts), False
+        cuts = state.cuts
         for place, cut in enumerate(cuts):
             if now >= cut.at - AROUND:
                 is_near, limit = True, self._limit(cut)
-                cut = cut.meters_seen(names, state.meters, meters, limit)
+                cut = cut.meters_seen(self.meters, state.meters, meters, limit)
                 if self.storage is not None:
                     cut = cut.level_seen(self.storage.level, state.stored, stored, limit)
-                cuts[place] = cut
-        state = updated(state, meters=tuple(meters), stored=stored, cuts=tuple(cuts))
+                cuts = (*cuts[:place], cut, *cuts[place + 1 :])
+        if is_near or stored is not state.stored or any(map(is_not, meters, state.meters)):
+            state = updated(state, meters=tuple(meters), stored=stored, cuts=cuts)
         if state.kept is None or is_near or _is_old(state.kept[0], meters):
             state = updated(state, kept=(state.meters, state.stored))
         return state, happenings

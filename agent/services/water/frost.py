@@ -26,6 +26,13 @@ class Frost:
     hold: float = 6 * 3600.0
     winter: frozenset[int] = WINTER
 
+    def side(self, view: View) -> tuple[bool, ...]:
+        """On which side of the limits the temperature is; without one, whether it was ever read."""
+        degrees = good(view, self.signal)
+        if degrees is None:
+            return (self.signal in view.points,)
+        return degrees < self.close_below, degrees > self.reopen_above
+
 
 @dataclass(frozen=True, slots=True)
 class FrostState:

@@ -1,6 +1,7 @@
 """Several burners as a cascade: which one leads, when another one joins, and which one gives no heat.
 
-The first one on is the last one off. All share one flow, so a burner is judged by what it gives alone.
+The first one on is the last one off. All share one flow, so a burner is judged by what it gives alone, and beside what
+another one gives alone: a plant may need several of them for any heat at all.
 """
 
 from __future__ import annotations
@@ -55,10 +56,12 @@ class CascadeBurner(NamedTuple):
     ran: float = 0.0
     """Seconds in all."""
     barren: float = 0.0
-    """Seconds that it burned without giving heat, since it last gave some alone."""
+    """Seconds that it burned alone without giving heat, since it last gave some: in doubt from `NO_HEAT` on."""
     locked: bool = False
     told: bool = False
     """The alarm of the lockout is raised."""
+    outdone: float | None = None
+    """The flow (degC) from which another one gave heat alone while this one was in doubt: it gets a last try."""
 
 
 class Stages(NamedTuple):
@@ -77,7 +80,10 @@ class Stages(NamedTuple):
     stepped: float | None = None
     """When a stage last went off because the flow was too warm."""
     low: float | None = None
-    """The lowest flow since heat was seen last."""
+    """The lowest flow since heat was seen last, or since the burners that burn are these."""
+    low_at: float = 0.0
+    cold: float | None = None
+    """Since when these burn without heat."""
     level: float | None = None
     """The highest flow of this run, once it rose; and what the one before had brought it to."""
     flow: float | None = None
@@ -162,7 +168,11 @@ def see_stages(spec: Cascade, stages: Stages, outputs: Mapping[str, Output], now
         elif unit.on is not None and output is not None and t >= output.since > unit.on + SAME_RUN:
             unit = unit._replace(on=output.since, at=output.since)  # it went off unseen
         units[index] = unit
-    return stages if tuple(units) == stages.units else stages._replace(units=tuple(units))
+    if tuple(units) == stages.units:
+        return stages
+    if [unit.on for unit in units] != [unit.on for unit in stages.units]:
+        stages = stages._replace(low=None, cold=None)
+    return stages._replace(units=tuple(units))
 
 
 def _counted(unit: CascadeBurner, until: float) -> CascadeBurner:
@@ -172,53 +182,98 @@ def _counted(unit: CascadeBurner, until: float) -> CascadeBurner:
 
 
 def guard_stages(
-    stages: Stages, burner: Burner, curve: HeatCurve, target: float, view: View, now: Now
+    spec: Cascade, stages: Stages, burner: Burner, curve: HeatCurve, target: float, view: View, now: Now
 ) -> tuple[Stages, Burner]:
     """Update the limit of the flow, and find burners without heat. An unknown flow lets no burner run."""
     t, flow = now.monotonic, good(view, curve.signal)
+    units = tuple(_counted(unit, t) for unit in stages.units)
     if flow is None:
         lost = t if burner.lost is None else burner.lost
         failed = burner.failed or view.points.get(curve.signal) is not None or t >= lost + SILENCE
-        stages = _judged(stages, t, counts=False)
-        stages = stages._replace(missed=None, flow=None, target=target)
+        stages = stages._replace(units=units, cold=None, missed=None, flow=None, target=target)
         return stages, burner._replace(lost=lost, failed=failed, locked=not order(stages))
     cut = flow > target - BAND if burner.cut else flow >= target + BAND
     hot = flow > curve.max_flow - BAND if burner.hot else flow >= curve.max_flow
-    stages = _heat(stages, flow, target, t)._replace(flow=flow, target=target)
+    stages = _heat(spec, stages._replace(units=units, flow=flow, target=target), flow, target, t)
     locked = not order(stages)
     if (cut, hot, None, False, locked) != (burner.cut, burner.hot, burner.lost, burner.failed, burner.locked):
         burner = burner._replace(cut=cut, hot=hot, lost=None, failed=False, locked=locked)
     return stages, burner
 
 
-def _heat(stages: Stages, flow: float, target: float, t: float) -> Stages:
-    """Note a rise of the flow: the merit of a burner that is alone, else of the one that joined last."""
+def _heat(spec: Cascade, stages: Stages, flow: float, target: float, t: float) -> Stages:
+    """Note a rise of the flow: a burner that is alone gave it. And judge burners that were without one for long."""
     burning = [index for index, unit in enumerate(stages.units) if unit.on is not None]
     if not burning:
-        return stages if stages.low is None else stages._replace(low=None)
+        tried = (index for index in order(stages) if _is_fair(stages.units[index], flow))
+        return stages._replace(lead=next(tried, stages.lead), low=None, cold=None)
+    if stages.low is None or flow <= stages.low:
+        stages = stages._replace(low=flow, low_at=t)
+    elif flow >= stages.low + RISE:
+        hums = flow >= target + BAND  # of heat that is left from a burner that has just gone off
+        if len(burning) == 1 and not hums:
+            stages = _gave(stages, burning[0], quick=t <= stages.low_at + min(spec.lag_after, NO_HEAT))
+        return stages._replace(low=flow, low_at=t, level=flow, cold=None)
     fed = flow >= target - BAND or (stages.level is not None and flow >= stages.level - SAG)
-    stages = _judged(stages, t, counts=not fed)
-    if stages.low is None or flow < stages.low:
-        return stages._replace(low=flow)
-    if flow < stages.low + RISE:
+    alone = stages.units[burning[0]] if len(burning) == 1 < len(order(stages)) else None
+    if fed or (alone is not None and alone.outdone is not None and not _is_fair(alone, flow)):
+        return stages._replace(cold=None)
+    cold = t if stages.cold is None else stages.cold
+    stages = stages._replace(cold=cold)
+    span = _patience(spec, stages, burning)
+    if t < cold + span:
         return stages
-    last = max(burning, key=lambda index: stages.units[index].on or 0.0)
-    units = list(stages.units)
-    units[last] = units[last]._replace(barren=0.0)
-    return stages._replace(units=tuple(units), low=flow, level=flow)
+    if set(order(stages)) <= set(burning):
+        units = tuple(unit._replace(locked=True) for unit in stages.units)
+        return stages._replace(units=units)
+    return _doubted(stages._replace(low=flow, low_at=t, cold=t), burning[0], span)
 
 
-def _judged(stages: Stages, t: float, counts: bool) -> Stages:
-    """Count the run of each burner; where it `counts`, without heat. One with 20 min of that is locked out."""
-    units = []
-    for unit in stages.units:
-        passed = 0.0 if unit.on is None else max(t - unit.at, 0.0)
-        found = _counted(unit, t)
-        if counts and passed:
-            barren = round(unit.barren + passed, 3)
-            found = found._replace(barren=barren, locked=unit.locked or barren >= NO_HEAT)
-        units.append(found)
-    return stages if tuple(units) == stages.units else stages._replace(units=tuple(units))
+def _patience(spec: Cascade, stages: Stages, burning: Sequence[int]) -> float:
+    """After so many seconds without heat these are judged: one that is alone, or all. Others prove nothing."""
+    ready = order(stages)
+    if ready and set(ready) <= set(burning):
+        return NO_HEAT
+    return min(spec.lag_after, NO_HEAT) if len(burning) == 1 and burning[0] in ready else NEVER
+
+
+def _is_fair(unit: CascadeBurner, flow: float) -> bool:
+    """Whether this is a last try, from no warmer a flow than the one from which another one gave heat."""
+    return unit.outdone is not None and flow <= unit.outdone + RISE
+
+
+def _gave(stages: Stages, alone: int, quick: bool) -> Stages:
+    """This one gave heat alone. Where that was `quick`, those in doubt are outdone: each leads once more."""
+    units, low = list(stages.units), stages.low
+    for index, unit in enumerate(units):
+        if index == alone:
+            units[index] = unit._replace(barren=0.0, outdone=None)
+        elif quick and low is not None and unit.outdone is not None:
+            units[index] = unit._replace(outdone=max(unit.outdone, low))
+        elif quick and unit.barren >= NO_HEAT and not unit.locked:
+            units[index] = unit._replace(barren=0.0, outdone=low)
+    return stages._replace(units=tuple(units))
+
+
+def _doubted(stages: Stages, alone: int, span: float) -> Stages:
+    """This one gave no heat alone for so long. After 20 min of that in all another one leads.
+
+    It is locked out if it was outdone before. If no other one gave heat alone either, the plant needs several: nothing
+    is held against any of them, and all join.
+    """
+    units, ready = list(stages.units), order(stages)
+    unit = units[alone]
+    units[alone] = unit = unit._replace(barren=round(unit.barren + span, 3))
+    able = [index for index in ready if units[index].barren < NO_HEAT]
+    if unit.barren < NO_HEAT:
+        return stages._replace(units=tuple(units))
+    if not able:
+        for index in ready:
+            units[index] = units[index]._replace(barren=0.0, outdone=None)
+        return stages._replace(units=tuple(units), wanted=len(ready))
+    if unit.outdone is not None:
+        units[alone] = unit._replace(locked=True, outdone=None)
+    return stages._replace(units=tuple(units), lead=able[0])
 
 
 def stage(spec: Cascade, stages: Stages, called: bool, burner: Burner, t: float) -> Stages:
@@ -255,7 +310,9 @@ def stages_due(spec: Cascade, stages: Stages, burner: Burner, t: float) -> float
         NEVER if stages.stepped is None or not stages.wanted else stages.stepped + APART,
         NEVER if burner.lost is None or burner.failed else burner.lost + SILENCE,
     ]
-    times += [unit.at + NO_HEAT - unit.barren for unit in stages.units if unit.on is not None and not unit.locked]
+    if stages.cold is not None:
+        burning = [index for index, unit in enumerate(stages.units) if unit.on is not None]
+        times.append(stages.cold + _patience(spec, stages, burning))
     return min([time for time in times if time > t], default=NEVER)
 
 

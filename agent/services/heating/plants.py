@@ -155,7 +155,7 @@ class CascadeZone(Zone):
         t, spec, burner = now.monotonic, self.cascade, state.burner
         civil = now.civil if now.trusted else None
         stages = rotate(spec, see_stages(spec, state.stages, view.outputs, now), civil)
-        stages, burner = guard_stages(stages, burner, self.curve, self.curve.target(outdoor), view, now)
+        stages, burner = guard_stages(spec, stages, burner, self.curve, self.curve.target(outdoor), view, now)
         burner = _as_one(burner, [unit.on for unit in stages.units if unit.on is not None], t)
         output = None if self.pump is None else view.outputs.get(self.pump)
         pump, due = exercise(state.pump, self.exercise, output, now)
@@ -200,8 +200,8 @@ class CascadeZone(Zone):
     def command(self, state: ZoneState, point: str, value: Value, now: Now) -> ZoneState:
         """`<zone>.latch` reset: the burners that were locked out get another 20 min."""
         state = Zone.command(self, state, point, value, now)
-        units = tuple(unit._replace(locked=False, barren=0.0) for unit in state.stages.units)
-        return state._replace(stages=state.stages._replace(units=units, low=None, level=None))
+        units = tuple(unit._replace(locked=False, barren=0.0, outdone=None) for unit in state.stages.units)
+        return state._replace(stages=state.stages._replace(units=units, low=None, cold=None, level=None))
 
     @property
     def points(self) -> Sequence[Point]:
@@ -216,7 +216,7 @@ class CascadeZone(Zone):
     def mark(self, state: ZoneState) -> object:
         """The lead, and what was counted towards a lockout."""
         stages = state.stages
-        return stages.lead, stages.week, [(unit.locked, unit.barren // 300) for unit in stages.units]
+        return stages.lead, stages.week, [(unit.locked, unit.outdone, unit.barren) for unit in stages.units]
 
 
 def _as_one(burner: Burner, burning: Sequence[float], t: float) -> Burner:

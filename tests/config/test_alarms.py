@@ -174,6 +174,8 @@ def test_a_good_file_says_nothing(said: Lines) -> None:
             "a: {point: io-1.di7, is: oui}",
             '1:28: error: "oui" is a word, and io-1.di7 is on or off; did you mean "on"?',
         ),
+        ("a: {point: io-1.di7, is: 5}", "1:28: error: 5 is a number, and io-1.di7 is on or off; write on or off"),
+        ("a: {point: gpio.22, is: 0.5}", "1:27: error: 0.5 is a number, and gpio.22 is on or off; write on or off"),
         (
             "a: {point: pressure, is: HC}",
             '1:28: error: "HC" is a word, and pressure is in bar; write a number, or above or below',

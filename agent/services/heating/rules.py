@@ -47,9 +47,10 @@ def check(at: Checked, heating: Heating) -> None:
 
 
 def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
-    at.measurement((*keys, "sensor"), zone.sensor, "degC")
+    refused = _has_new_plant(zone)
+    at.measurement((*keys, "sensor"), zone.sensor, "degC", refused)
     if zone.outdoor is not None:
-        at.measurement((*keys, "outdoor"), zone.outdoor, "degC")
+        at.measurement((*keys, "outdoor"), zone.outdoor, "degC", refused)
     if zone.plant.burner is not None:
         at.actuator((*keys, "plant", "burner"), zone.plant.burner, "the heating", zone.heat_curve is not None)
         if zone.heat_curve is not None:
@@ -77,11 +78,16 @@ def _check_parts(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
         )
 
 
+def _has_new_plant(zone: ZoneConfig) -> bool:
+    """Whether its plant is of those that never took a contact for a temperature."""
+    return zone.plant.burners is not None or zone.plant.flow_setpoint is not None
+
+
 def _check_curve(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
     curve = zone.heat_curve
     if curve is None:
         return
-    at.measurement((*keys, "heat_curve", "signal"), curve.signal, "degC")
+    at.measurement((*keys, "heat_curve", "signal"), curve.signal, "degC", _has_new_plant(zone))
     limit = f"max_flow {number(curve.max_flow)} degC"
     at.check_reached((*keys, "heat_curve", "max_flow"), curve.signal, limit, curve.max_flow)
     if zone.outdoor is None and not at.wrong(*keys, "outdoor"):

@@ -18,6 +18,7 @@ from agent.services.water.config import (
     Water,
     WaterPointConfig,
 )
+from agent.site.checks.conditions import check_wanted
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
@@ -73,11 +74,15 @@ def _check_parts(at: Checked, keys: Keys, name: str, point: WaterPointConfig) ->
             at.error((*keys, key), f'{key} needs a "valve" in {name}', at_key=True)
 
 
-def _check_meter(at: Checked, keys: Keys, meter: str) -> None:
-    found = at.measurement(keys, meter)
+def _check_meter(at: Checked, keys: Keys, meter: str, refused: bool = False) -> None:
+    found = at.value(keys, meter)
     signal = at.site.signals.get(found) if isinstance(found, str) else None
     if signal is not None and signal.kind != "counter" and not at.wrong("signals", meter, "kind"):
         at.error(keys, f"{meter} is no counter (line {at.line('signals', meter)}); a water meter is one")
+    elif at.is_contact(found):
+        tell = at.error if refused else at.warn
+        how = f"write a signal: {{from: {meter}, kind: counter, unit: L, per_pulse: 10}}"
+        tell(keys, f"{meter} is on or off, and a water meter counts", how)
     unit = at.unit(found)
     if unit not in ("", "m3") and canonical(unit) != "L":
         at.error(keys, f"{meter} is in {unit}; a water meter is in L or m3")
@@ -222,16 +227,16 @@ def _check_night(at: Checked, keys: Keys, point: WaterPointConfig) -> None:
 
 
 def _check_tank(at: Checked, keys: Keys, name: str, tank: TankConfig) -> None:
-    found = at.measurement((*keys, "level"), tank.level, "%")
+    found = at.measurement((*keys, "level"), tank.level, "%", refused=tank.pumps is not None)
     signal = at.site.signals.get(found) if isinstance(found, str) else None
     if signal is not None and signal.unit not in ("%", ""):
         line = at.line("signals", tank.level)
         at.error((*keys, "level"), f"{tank.level} is in {signal.unit} (line {line}); the level of a tank is in %")
     _check_pumps(at, keys, name, tank)
     if tank.dry_run is not None:
-        at.measurement((*keys, "dry_run", "flow"), tank.dry_run.flow)
+        at.value((*keys, "dry_run", "flow"), tank.dry_run.flow)  # a switch that is on while water flows will do
     if tank.outlet is not None:
-        at.measurement((*keys, "outlet"), tank.outlet)
+        at.value((*keys, "outlet"), tank.outlet)
     _check_order(at, {key: ((*keys, key), getattr(tank, key)) for key in ("low", "start", "stop", "high")})
     _check_tariff(at, keys, tank)
     _check_both(at, keys, tank)
@@ -277,13 +282,7 @@ def _check_tariff(at: Checked, keys: Keys, tank: TankConfig) -> None:
     place: Keys = (*keys, "tariff")
     cheap = tariff.cheap
     if isinstance(cheap, CheapPointConfig):
-        where = (*place, "cheap", "point")
-        if not isinstance(cheap.is_, str):
-            at.measurement(where, cheap.point, contact=isinstance(cheap.is_, bool))
-        elif "." in cheap.point:
-            at.point(where, cheap.point)
-        else:
-            at.known(where, "signal", cheap.point, at.names("signals"))
+        check_wanted(at, (*place, "cheap"), cheap.point, cheap.is_)
     ends = {"low": ((*keys, "low"), tank.low), "high": ((*keys, "high"), tank.high)}
     for name, part, within in (("tariff", tariff, place), ("otherwise", tariff.otherwise, (*place, "otherwise"))):
         if part is not None and not at.wrong(*within):
@@ -339,7 +338,7 @@ def _check_entries(at: Checked, keys: Keys, name: str, pumps: Sequence[PumpConfi
             if getattr(pump, key) is not None:
                 at.contact((*place, key), getattr(pump, key))
         if pump.dry_run is not None:
-            at.measurement((*place, "dry_run", "flow"), pump.dry_run.flow)
+            at.value((*place, "dry_run", "flow"), pump.dry_run.flow)
 
 
 def _named(at: Checked) -> dict[str, tuple[str, str, str]]:
@@ -401,7 +400,10 @@ def _check_longest_run(at: Checked, keys: Keys, station: LiftStationConfig, pump
 
 
 def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, level: str) -> None:
-    unit = canonical(at.unit(at.measurement((*keys, "level"), level)))
+    measured = at.measurement((*keys, "level"), level, refused=True)
+    if at.is_contact(measured):
+        return
+    unit = canonical(at.unit(measured))
     signal = at.site.signals.get(level)
     if signal is not None and signal.signal is not None and not signal.unit:
         unit = ""  # that of its source is a current's
@@ -434,8 +436,10 @@ def _check_overflow(at: Checked, keys: Keys, overflow: OverflowConfig) -> None:
     at.contact((*keys, "signal"), overflow.signal)
     if overflow.flow is None:
         return
-    found = at.measurement((*keys, "flow"), overflow.flow)
-    if found is not None and overflow_flow(at.site, overflow.flow) is None and not at.wrong(*keys, "flow"):
+    found = at.measurement((*keys, "flow"), overflow.flow, refused=True)
+    if found is None or at.is_contact(found) or at.wrong(*keys, "flow"):
+        return
+    if overflow_flow(at.site, overflow.flow) is None:
         unit = at.unit(found)
         has = f"is in {unit}" if unit else "has no unit"
         text = f"{overflow.flow} {has}; the flow of an overflow is in m3/h or L/s, or it counts m3 or L"
@@ -447,7 +451,7 @@ def _check_district(at: Checked, keys: Keys, water: Water, district: DistrictCon
     for key, meters in (("in", district.in_), ("out", district.out)):
         for index, meter in enumerate(meters):
             where = (*keys, key, index)
-            _check_meter(at, where, meter)
+            _check_meter(at, where, meter, refused=True)
             if meter in seen:
                 at.error(where, f"{meter} is already among the meters of this district (line {at.line(*seen[meter])})")
             seen.setdefault(meter, where)

@@ -15,7 +15,7 @@ from agent.site.language.units import canonical, factor, is_known
 from agent.site.language.values import number
 from agent.site.models.conditions import COMPARISONS, MODES, SUBJECTS, Amount, ConditionConfig
 
-__all__ = ["check_condition", "check_subject", "looked_at", "moved_by"]
+__all__ = ["check_condition", "check_subject", "check_wanted", "looked_at", "moved_by"]
 
 _COMPARED = ("point", "actuator")
 _SHARES = {"%": 1e4, "ppm": 1.0, "ppb": 1e-3}
@@ -196,13 +196,9 @@ def _check_subject(at: Checked, keys: Keys, one: ConditionConfig) -> None:
         _check_own(at, keys, one, owner, short)
     elif one.point in at.names("actuators") - at.names("signals"):
         at.error(place, f"{one.point} is an actuator; write actuator: {one.point}")
-    elif isinstance(one.is_, str):
-        found = at.point(place, one.point) if short else at.known(place, "signal", one.point, at.names("signals"))
-        if found:
-            _check_word(at, keys, one, one.is_)
-    elif isinstance(one.is_, bool):
-        at.contact(place, one.point)
-    elif at.measurement(place, one.point) is not None and one.is_ is None and _is_state(at, one.point):
+    elif one.is_ is not None:
+        check_wanted(at, keys, one.point, one.is_)
+    elif at.value(place, one.point) is not None and _is_state(at, one.point):
         for key in one.comparisons:
             at.error((*keys, key), f'{one.point} is on or off: "{key}" compares numbers; write {{is: on}}', at_key=True)
 
@@ -224,9 +220,20 @@ def _check_own(at: Checked, keys: Keys, one: ConditionConfig, owner: str, short:
         at.error((*keys, "is"), what, did_you_mean(one.is_, MODES))
 
 
-def _check_word(at: Checked, keys: Keys, one: ConditionConfig, word: str) -> None:
+def check_wanted(at: Checked, keys: Keys, point: str, wanted: str | float | bool) -> None:
+    """A point or a signal is there (its name is at `point` of `keys`), and may have the value that is wanted (`is`)."""
+    place = (*keys, "point")
+    if isinstance(wanted, bool):
+        at.contact(place, point)
+    elif isinstance(wanted, str):
+        if at.point(place, point) if "." in point else at.known(place, "signal", point, at.names("signals")):
+            _check_word(at, keys, point, wanted)
+    elif at.is_contact(at.value(place, point)) and wanted not in (0, 1):
+        at.error((*keys, "is"), f"{number(wanted)} is a number, and {point} is on or off; write on or off")
+
+
+def _check_word(at: Checked, keys: Keys, point: str, word: str) -> None:
     """A word is compared with words."""
-    point = one.point or ""
     is_state, unit = _is_state(at, point), _unit(at, point)
     meant = next((one for one in words_meant(word) if one in ("on", "off")), None)
     hint = suggested(meant) if meant else "write on or off" if is_state else "write a number, or above or below"

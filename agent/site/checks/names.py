@@ -177,23 +177,55 @@ class Checked:
 
     def contact(self, keys: Keys, text: str) -> None:
         """A signal or a point that is on or off, and not text."""
-        self.measurement(keys, text, contact=True)
+        unit = self.unit(self.value(keys, text, contact=True))
+        if unit or self.scale(text) is not None:
+            self.error(keys, f"{text} is measured{f' in {unit}' if unit else ''}; what is wanted here is on or off")
 
     def measurement(
-        self, keys: Keys, text: str, wanted: str | None = None, contact: bool = False
+        self, keys: Keys, text: str, wanted: str | None = None, refused: bool = False
     ) -> PointRef | Pin | str | None:
-        """A signal's name, or a point. An error if neither is there, a warning if it is not in the unit `wanted`."""
+        """A signal or a point that is measured: a warning if it is on or off, or not in the unit `wanted`. Where
+        contacts are `refused` one is an error: a key that took contacts from the first goes on taking them."""
+        found = self.value(keys, text)
+        unit = self.unit(found)
+        if self.is_contact(found):
+            what = f"measured in {wanted}" if wanted is not None else "measured"
+            tell = self.error if refused else self.warn
+            tell(keys, f"{text} is on or off; what is wanted here is {what}")
+        elif wanted is not None and is_known(unit) and canonical(unit) != wanted:
+            self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
+        return found
+
+    def value(self, keys: Keys, text: str, contact: bool = False) -> PointRef | Pin | str | None:
+        """A signal's name, or a point, which is no text. An error if neither is there."""
         if "." in text:
             found: PointRef | Pin | str | None = self.point(keys, text)
         else:
             found = text if self.known(keys, "signal", text, self.names("signals")) else None
         self._check_words(keys, found, contact)
-        unit = self.unit(found)
-        if contact and (unit or self.scale(text) is not None):
-            self.error(keys, f"{text} is measured{f' in {unit}' if unit else ''}; what is wanted here is on or off")
-        if wanted is not None and is_known(unit) and canonical(unit) != wanted:
-            self.warn(keys, f"{text} is in {unit}, and what is wanted here is in {wanted}")
         return found
+
+    def is_contact(self, found: PointRef | Pin | str | None) -> bool:
+        """Whether a signal or a point is known to be on or off, and neither scaled nor counted."""
+        if isinstance(found, PointRef):
+            return self._is_binary(found.device, found.point)
+        signal = self.site.signals.get(found) if isinstance(found, str) else None
+        if signal is None or self.has_wrong("signals", str(found)):
+            return isinstance(found, Pin)
+        if signal.kind == "counter" or signal.signal is not None or signal.scale is not None or signal.offset:
+            return False
+        owner, _, point = signal.from_.partition(".")
+        bus = self.site.buses.get(owner)
+        return (bus is not None and bus.has_pins) or self._is_binary(owner, point)
+
+    def _is_binary(self, owner: str, point: str) -> bool:
+        device = self.site.devices.get(owner)
+        profile = (device.profile_data if device is not None else None) or {"points": {}}
+        entry = profile["points"].get(point) or {}
+        if entry.get("unit") or entry.get("kind") == "counter" or (entry.get("scale") or 1) != 1 or entry.get("offset"):
+            return False
+        kind = kind_of(profile)
+        return entry.get("kind") == "state" if kind is None else bool(entry) and kind.is_binary(profile, point)
 
     def _check_words(self, keys: Keys, found: PointRef | Pin | str | None, contact: bool) -> None:
         """Check that a control gets no text: no control reads words, and they would drive nothing."""

@@ -96,6 +96,11 @@ class ProfileKind:
         """Whether nothing shows that a point is on or off."""
         return False
 
+    def is_binary(self, profile: Normalised, point: str) -> bool:
+        """Whether a point is known to be on or off."""
+        is_known = self.words(profile, point) is None and not self.is_unclear(profile, point)
+        return is_known and profile["points"][point]["kind"] == "state"
+
 
 def kind_or_usual(point: ProfilePoint, is_binary: bool) -> str:
     """The kind of a point: as its profile says, else by its unit."""

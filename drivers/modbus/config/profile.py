@@ -107,6 +107,11 @@ class _Modbus(ProfileKind):
         entry = profile["points"][point]
         return Words(()) if entry["type"] == "string" and not entry["unit"] else None
 
+    def is_binary(self, profile: Normalised, point: str) -> bool:
+        """A register may be a state of many values, such as a mode: its kind tells nothing."""
+        entry = profile["points"][point]
+        return entry["type"] == "bool" or entry["bit"] is not None
+
     def usual_poll(self, profile: Normalised) -> float:
         """Relay and input modules are polled fast: people wait for what they show."""
         points = profile["points"].values()

@@ -58,6 +58,10 @@ CHANGES = [
     ("start: 0.8 m", "start: 0.3 m", ["stop 30 is not below start 0.3 m: it pumps down"]),
     ("high: 1200 mm", "high: 800 mm", ["start 0.8 m is not below high 800 mm"]),
     ("high: 1200 mm", "high: 5 m", ["high 5 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
+    ("      level: wet-well\n", "      level: io-2.di5\n", [
+        "error: io-2.di5 is on or off; what is wanted here is measured"]),
+    ("flow: weir", "flow: io-2.di5", ["error: io-2.di5 is on or off; what is wanted here is measured"]),
+    ("in: [m1]", "in: [io-2.di5]", ["error: io-2.di5 is on or off, and a water meter counts; write a signal: {from:"]),
     ("stop: 30", "stop: -1 m", ["stop -1 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
     ("high: 1200 mm", "high: 90 %", ["high is in %, and wet-well is in cm; write a number in its own unit"]),
     ("high: 1200 mm", "high: 120 inch", ['"120 inch" is no level; write 80 cm, 0.8 m or 60 %']),

@@ -59,6 +59,13 @@ CHANGES = [
     ('["22:30-06:30"]', "{point: io-2.di5, is: on}", []),
     ('["22:30-06:30"]', "{point: io-2.di55, is: HC}", ['io-2 has no point "di55"']),
     ('["22:30-06:30"]', "{point: tarif, is: HC}", ['unknown signal "tarif"']),
+    ('["22:30-06:30"]', "{point: level, is: HC}", [
+        '"HC" is a word, and level is in %; write a number, or above or below']),
+    ('["22:30-06:30"]', "{point: io-2.di5, is: HC}", ['"HC" is a word, and io-2.di5 is on or off; write on or off']),
+    ('["22:30-06:30"]', "{point: io-2.di5, is: 5}", ["5 is a number, and io-2.di5 is on or off; write on or off"]),
+    ('["22:30-06:30"]', "{point: io-2.di5, is: 1}", []),
+    ('["22:30-06:30"]', "{point: level, is: true}", ["level is measured in %; what is wanted here is on or off"]),
+    ("level: level", "level: io-2.di5", ["error: io-2.di5 is on or off; what is wanted here is measured in %"]),
     (", at_most: 3h", "", ['"at_most" is missing in level_lost']),
     ("2h, fill", "2, fill", ["2 has no unit"]),
 ]

@@ -48,10 +48,10 @@ def _check_trigger(at: Checked, keys: Keys, name: str) -> None:
     at.contact(keys, name)
     at.private.setdefault(name, keys)
     source = at.source(name)
-    for actuator, one in at.site.actuators.items():
-        if source in (one.output, one.feedback):
-            text = f"{name} shows the output of {actuator}, and would ask for itself"
-            at.error(keys, f"{text}; name a button, a motion sensor or a contact")
+    actuator = at.shown(name, at.site.actuators)
+    if actuator is not None:
+        text = f"{name} shows the output of {actuator}, and would ask for itself"
+        at.error(keys, f"{text}; name a button, a motion sensor or a contact")
     same = {source, *(other for other, signal in at.site.signals.items() if signal.from_ == source)}
     for place, word in _inputs(at):
         if word in same and ("." in word or word in at.site.signals):

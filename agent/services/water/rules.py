@@ -335,8 +335,10 @@ def _check_entries(at: Checked, keys: Keys, name: str, pumps: Sequence[PumpConfi
             text = f"{pump.actuator} is also the name of a {named[pump.actuator][1].removesuffix('s')} (line {line})"
             at.error(where, f"{text}: both would have the same points and alarms", "give one another name")
         for key in ("thermal", "maintenance"):
-            if getattr(pump, key) is not None:
-                at.contact((*place, key), getattr(pump, key))
+            contact = getattr(pump, key)
+            if contact is not None:
+                at.contact((*place, key), contact)
+                _check_own(at, (*place, key), contact, pumps, "each run would stop a pump")
         if pump.dry_run is not None:
             at.value((*place, "dry_run", "flow"), pump.dry_run.flow)
 
@@ -370,6 +372,7 @@ def _check_lift(at: Checked, keys: Keys, name: str, station: LiftStationConfig) 
         _check_longest_run(at, keys, station, pump)
     if station.high_float is not None:
         at.contact((*keys, "high_float"), station.high_float)
+        _check_own(at, (*keys, "high_float"), station.high_float, station.pumps, "each run would ask for all pumps")
     if station.level is not None:
         _check_well(at, keys, name, station, station.level)
     elif station.high_float is not None:
@@ -384,6 +387,22 @@ def _check_lift(at: Checked, keys: Keys, name: str, station: LiftStationConfig) 
         at.error((*keys, "level_lost", "run"), text)
     if station.overflow is not None:
         _check_overflow(at, (*keys, "overflow"), station.overflow)
+        _check_weir(at, keys, station, station.overflow.signal)
+
+
+def _check_own(at: Checked, keys: Keys, contact: str, pumps: Sequence[PumpConfig], then: str) -> None:
+    """A contact of a station is not what it moves itself."""
+    actuator = at.shown(contact, [pump.actuator for pump in pumps])
+    if actuator is not None:
+        at.error(keys, f"{contact} shows the output of {actuator}: {then}; name the contact that is meant")
+
+
+def _check_weir(at: Checked, keys: Keys, station: LiftStationConfig, contact: str) -> None:
+    where = (*keys, "overflow", "signal")
+    _check_own(at, where, contact, station.pumps, "each run would be told as an overflow")
+    if station.high_float is not None and at.source(station.high_float) == at.source(contact):
+        line = at.line(*keys, "high_float")
+        at.warn(where, f"{contact} is also high_float (line {line}): each high level would be told as an overflow")
 
 
 def _check_longest_run(at: Checked, keys: Keys, station: LiftStationConfig, pump: PumpConfig) -> None:

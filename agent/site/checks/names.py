@@ -354,6 +354,17 @@ class Checked:
         signal = self.site.signals.get(name)
         return name if signal is None else signal.from_
 
+    def shown(self, name: str, actuators: Iterable[str]) -> str | None:
+        """The first of some actuators whose output or feedback a point or a signal is; None: it is of none."""
+        source = self.source(name)
+        found = ((one, self.site.actuators.get(one)) for one in actuators)
+        return next(
+            (
+                one for one, other in found
+                if other is not None and source in (other.output, self.source(other.feedback or ""))
+            ), None,
+        )  # fmt: skip
+
     def asks_for_light(self, name: str) -> Keys | None:
         """Where light is asked for by a point, or by the radio node that sends it; None: nowhere."""
         point = self.source(name)

@@ -60,6 +60,14 @@ CHANGES = [
     ("high: 1200 mm", "high: 5 m", ["high 5 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
     ("      level: wet-well\n", "      level: io-2.di5\n", [
         "error: io-2.di5 is on or off; what is wanted here is measured"]),
+    ("high_float: io-2.di2", "high_float: io-2.relay1", [
+        "error: io-2.relay1 shows the output of p1: each run would ask for all pumps; name the contact that is meant"]),
+    ("thermal: io-2.di4", "thermal: io-2.relay2", ["error: io-2.relay2 shows the output of p2: each run would stop a"]),
+    ("thermal: io-2.di4", "maintenance: io-2.relay1", ["error: io-2.relay1 shows the output of p1: each run would"]),
+    ("signal: io-2.di3", "signal: io-2.relay2", ["error: io-2.relay2 shows the output of p2: each run would be told"]),
+    ("signal: io-2.di3", "signal: io-1.relay1", []),
+    ("signal: io-2.di3", "signal: io-2.di2", [
+        "warning: io-2.di2 is also high_float (line 27): each high level would be told as an overflow"]),
     ("flow: weir", "flow: io-2.di5", ["error: io-2.di5 is on or off; what is wanted here is measured"]),
     ("in: [m1]", "in: [io-2.di5]", ["error: io-2.di5 is on or off, and a water meter counts; write a signal: {from:"]),
     ("stop: 30", "stop: -1 m", ["stop -1 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
@@ -103,6 +111,16 @@ def test_messages(tmp_path: Path, old: str, new: str, wanted: list[str]) -> None
     assert SITE.count(old) == 1
     found = said(tmp_path, SITE.replace(old, new))
     assert len(found) == len(wanted) and all(map(str.__contains__, found, wanted)), found
+
+
+@pytest.mark.parametrize("feedback", ["io-2.di6", "runs"])
+@pytest.mark.parametrize("contact", ["io-2.di6", "runs"])
+def test_a_float_is_no_feedback_of_its_pump(tmp_path: Path, feedback: str, contact: str) -> None:
+    site = SITE.replace("  bare: ", "  runs: {from: io-2.di6}\n  bare: ")
+    site = site.replace("{output: io-2.relay1}", f"{{output: io-2.relay1, feedback: {feedback}}}")
+    assert said(tmp_path, site) == []
+    found = said(tmp_path, site.replace("high_float: io-2.di2", f"high_float: {contact}"))
+    assert len(found) == 1 and f"error: {contact} shows the output of p1: each run would ask for all" in found[0]
 
 
 def built(tmp_path: Path, text: str = SITE):

@@ -66,6 +66,7 @@ CHANGES = [
     ('["22:30-06:30"]', "{point: io-2.di5, is: 1}", []),
     ('["22:30-06:30"]', "{point: level, is: true}", ["level is measured in %; what is wanted here is on or off"]),
     ("level: level", "level: io-2.di5", ["error: io-2.di5 is on or off; what is wanted here is measured in %"]),
+    ("thermal: io-2.di4", "thermal: io-2.relay2", ["error: io-2.relay2 shows the output of p2: each run would stop a"]),
     (", at_most: 3h", "", ['"at_most" is missing in level_lost']),
     ("2h, fill", "2, fill", ["2 has no unit"]),
 ]

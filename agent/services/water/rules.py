@@ -439,16 +439,26 @@ def _check_well(at: Checked, keys: Keys, name: str, station: LiftStationConfig, 
             at.error((*keys, key), f"{key} is in {limit.unit}, and {level} {own}; write a number in its own unit")
         else:
             limits[key] = found
-    scale = at.good_range(level)
-    for key, limit in limits.items():
-        if scale is not None and not scale[0] <= limit <= scale[1]:
-            at.error((*keys, key), f"{key} {getattr(station, key)} is never reached: {at.shows(level)}")
+    _check_shown(at, keys, station, level, limits)
     for low, high in pairwise(key for key in ("stop", "start", "high") if key in limits):
         if limits[low] >= limits[high]:
             text = f"{low} {getattr(station, low)} is not below {high} {getattr(station, high)}"
             at.error((*keys, low), f"{text}: it pumps down from start to stop")
     if station.high is None and station.high_float is None and not at.has_wrong(*keys):
         at.warn(keys, f'{name} has neither "high" nor "high_float": a level that is too high is never told')
+
+
+def _check_shown(at: Checked, keys: Keys, station: LiftStationConfig, level: str, limits: Mapping[str, float]) -> None:
+    """A level at which pumps start or stop is one that the sensor shows, even if it is a little off."""
+    scale = at.good_range(level)
+    if scale is None:
+        return
+    for key, limit in limits.items():
+        said = f"{key} {getattr(station, key)}"
+        if not scale[0] <= limit <= scale[1]:
+            at.error((*keys, key), f"{said} is never reached: {at.shows(level)}")
+        elif limit == (scale[0] if key == "stop" else scale[1]):
+            at.warn((*keys, key), f"{said} is reached at the end of the range alone: {at.shows(level)}")
 
 
 def _check_overflow(at: Checked, keys: Keys, overflow: OverflowConfig) -> None:

@@ -58,6 +58,8 @@ CHANGES = [
     ("start: 0.8 m", "start: 0.3 m", ["stop 30 is not below start 0.3 m: it pumps down"]),
     ("high: 1200 mm", "high: 800 mm", ["start 0.8 m is not below high 800 mm"]),
     ("high: 1200 mm", "high: 5 m", ["high 5 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
+    ("stop: 30", "stop: 0 m", ["stop 0 m is reached at the end of the range alone: wet-well shows 0 to 400 cm"]),
+    ("high: 1200 mm", "high: 4 m", ["high 4 m is reached at the end of the range alone: wet-well shows 0 to 400"]),
     ("      level: wet-well\n", "      level: io-2.di5\n", [
         "error: io-2.di5 is on or off; what is wanted here is measured"]),
     ("high_float: io-2.di2", "high_float: io-2.relay1", [

@@ -67,7 +67,7 @@ class ModbusLine:
         self._owner: asyncio.Task[None] | None = None
         self._listening = False
         self._batches: asyncio.Queue[Readings | None] = asyncio.Queue()
-        self._jobs: list[tuple[int, int, Run, asyncio.Future[Any]]] = []
+        self._jobs: list[tuple[int, int, Run, asyncio.Future[Any], PolledDevice | None]] = []
         self._order = itertools.count()
         self._probe_took, self._probe_at = 0.0, -math.inf
         self._called = TimedEvent()
@@ -169,14 +169,14 @@ class ModbusLine:
         async def run() -> None:
             await self._writer.write(device, register, data)
 
-        await self._submit(_WRITE, run)
+        await self._submit(_WRITE, run, device)
 
     async def write_aside(self, device: DeviceSpec, point: str, value: Value) -> None:
         """Write a point of a slave as it was when the settings still named it; it is not polled."""
         polled = build(device, self._link)
         polled.sole = all(other.unit == polled.unit for other in self._devices)
         register = next(register for register in polled.registers if register.point.id == point)
-        await self._submit(_WRITE, partial(self._writer.write, polled, register, registers_of(register, value)))
+        await self._submit(_WRITE, partial(self._writer.write, polled, register, registers_of(register, value)), polled)
 
     async def scan(self, units: Iterable[int], timeout: float | None = None) -> AsyncIterator[Mapping[str, Any]]:
         """Ask each unit id for its first holding register: any answer of its own shows that it is there.
@@ -229,7 +229,11 @@ class ModbusLine:
                 self._batches.put_nowait(None)
 
     async def _step(self) -> None:
-        """The most urgent thing, or a rest until there is one."""
+        """The most urgent thing, or a rest until there is one.
+
+        Writes to a device that is silent are no more urgent than probes: polls keep half of the line, or the outputs
+        of one dead module would cost the readings of all the others.
+        """
         if self._jobs and (self._jobs[0][0] < _PROBE or not self._listening):
             await self._serve()
             return
@@ -254,8 +258,11 @@ class ModbusLine:
             await self._poll(ready, now)
 
     async def _serve(self) -> None:
-        _, _, run, outcome = heapq.heappop(self._jobs)
+        priority, order, run, outcome, device = heapq.heappop(self._jobs)
         if outcome.done():
+            return
+        if priority < _PROBE and device is not None and device.silent and self._listening:
+            heapq.heappush(self._jobs, (_PROBE, order, run, outcome, device))
             return
         try:
             result = await run()
@@ -345,6 +352,7 @@ class ModbusLine:
         except Refused as refused:
             stats.exceptions += 1
             if refused.code in _GATEWAY:
+                device.unanswered += 1
                 raise NoAnswer(str(refused)) from refused
             answered = True
             raise
@@ -356,6 +364,7 @@ class ModbusLine:
             raise
         except NoAnswer:
             stats.timeouts += 1
+            device.unanswered += 1
             raise
         finally:
             now = self._clock.monotonic()
@@ -369,7 +378,7 @@ class ModbusLine:
 
     def _device_answered(self, device: PolledDevice, now: float) -> None:
         self._backoff.reset()
-        device.heard = True
+        device.heard, device.unanswered = True, 0
         device.reason, other = "", self._link.answered_as
         remark = "" if other is None else str(OtherUnit(other, device.unit))
         if remark and remark != device.remark and device in self._devices:
@@ -389,9 +398,10 @@ class ModbusLine:
 
     # on demand
 
-    async def _submit(self, priority: int, run: Run) -> Any:
+    async def _submit(self, priority: int, run: Run, device: PolledDevice | None = None) -> Any:
+        """The result of a job; `device` is what it writes to."""
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._jobs, (priority, next(self._order), run, outcome))
+        heapq.heappush(self._jobs, (priority, next(self._order), run, outcome, device))
         self._called.set()
         self._start_owner()
         return await outcome
@@ -481,7 +491,7 @@ class ModbusLine:
 
     def _refuse_jobs(self, error: WireError) -> None:
         jobs, self._jobs = self._jobs, []
-        for _, _, _, outcome in jobs:
+        for _, _, _, outcome, _ in jobs:
             if not outcome.done():
                 outcome.set_exception(error)
 

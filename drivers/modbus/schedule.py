@@ -20,6 +20,8 @@ __all__ = ["FAILURES", "Poll", "PolledDevice", "Turns", "spread"]
 
 FAILURES = 3
 """Failures in a row after which a device counts as gone and its points turn bad."""
+_SILENT = 2
+"""Questions in a row without an answer, writes too, after which a device is silent: one may be chance."""
 _RETRY = 1.0  # s, after a failure, and the first step of the backoff
 _BACKOFF_MOST = 60.0  # s
 _REFUSED_AGAIN = 600.0  # s, until a point that the slave does not know is asked for again
@@ -44,6 +46,8 @@ class PolledDevice:
         self.stats = DeviceStats(spec.name)
         self.polls: list[Poll] = []
         self.failures = 0
+        self.unanswered = 0
+        """Questions in a row without an answer."""
         self.heard = False
         """Whether it has answered since the start."""
         self.unread: set[str] = set()
@@ -64,6 +68,10 @@ class PolledDevice:
     @property
     def lost(self) -> bool:
         return self.failures >= FAILURES
+
+    @property
+    def silent(self) -> bool:
+        return self.unanswered >= _SILENT
 
     @property
     def backoff(self) -> float:

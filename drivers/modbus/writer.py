@@ -83,6 +83,8 @@ class RegisterWriter:
         """
         if self._learns(device, register, question, error):
             return True
+        if device.silent:
+            raise error
         found = await self._state(device, register)
         if found is not None and found == _wanted(register, data):
             log.info('write not acknowledged device=%s point=%s reason="%s" next=it reads as written, so it is done',

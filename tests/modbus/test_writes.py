@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -217,3 +219,29 @@ async def test_a_relay_with_words_for_on_and_off(lines: Any, slaves: Any, device
     assert (await line.read(["io.kept"]))[0].quality is Quality.BAD
     with pytest.raises(DeviceError, match="is on or off, not 5"):
         await line.write("io.kept", 5)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_writes_to_a_silent_module_leave_the_others_their_turns(
+    lines: Any, slaves: Any, device: Any, point: Any, wire: str
+) -> None:
+    """All outputs of a dead module are written at a start. Nothing else was read until the last of them had failed."""
+    relays = {f"relay{n}": point("coil", n, writable=True, poll=30) for n in range(8)}
+    unit = slaves.Unit(coil=dict.fromkeys(range(8), 0))
+    slave = getattr(slaves, wire)({1: slaves.Unit(holding={0: 3}), 2: unit})
+    slave.behave = lambda r: [] if r.unit == 2 else [(0, r.frame)]
+    devices = device("level", 1, {"value": point("holding", 0)}, poll=0.02), device("io", 2, relays, poll=30)
+    line = getattr(lines, wire)(slave.link if wire == "rtu" else slave, *devices, timeout=0.15)
+    seen = lines.collect(line)
+    await seen.heard("level.value", 3)
+    writes = [asyncio.create_task(line.write(f"io.{name}", True)) for name in relays]
+    failed = await asyncio.gather(*writes, return_exceptions=True)
+    assert all(isinstance(error, DeviceError) for error in failed)
+    asked = [request.unit for _, request in slave.requests]
+    first = next(index for index, (_, request) in enumerate(slave.requests) if request.function in (5, 15))
+    runs = [len(list(group)) for number, group in itertools.groupby(asked[first:]) if number == 2]
+    assert max(runs) <= 4, "the write that finds it silent, or one with a poll of its own"
+    assert len(runs) >= 5
+    slave.behave = lambda r: [(0, r.frame)]
+    await line.write("io.relay3", True)
+    assert unit.coil[3] == 1

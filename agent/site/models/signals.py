@@ -75,7 +75,7 @@ class SignalConfig(Model):
     max_rate: RateText | None = None
     """A value that changed faster than this is bad. Counter: no growth is faster; default 100 m3/h, 250 kW."""
     stale_after: TimeSpan | None = None
-    """Default: its device's."""
+    """Default: its device's. A stale source makes it stale too, so a longer time belongs at the device."""
     per_pulse: Annotated[float, Field(gt=0)] | None = None
     """Counter: how much one count is, in unit. Default 1."""
     initial_index: Annotated[float, Field(ge=0)] | None = None

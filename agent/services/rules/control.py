@@ -77,7 +77,7 @@ class Rule:
     inputs: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        moved = {self.actuator} if self.locks else set()
+        moved = {self.actuator} if self.locks and self.value else set()
         object.__setattr__(self, "inputs", self.condition.inputs | moved)
         object.__setattr__(self, "key", fingerprint(self.condition))
         object.__setattr__(self, "judged", counting_last_known(self.condition) if self._cautious else self.condition)
@@ -206,6 +206,8 @@ class Rule:
     def _overruled(self, view: View) -> str | None:
         """The cause of a service's interlock that holds the actuator elsewhere; empty: there is none. None: that cannot
         be told, as at a start, before the first wishes hold."""
+        if not self.value:
+            return ""  # off wins
         output = view.outputs.get(self.actuator)
         if output is None or output.priority != INTERLOCK or output.value is None:
             return None

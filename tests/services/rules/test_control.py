@@ -462,3 +462,12 @@ def test_an_interlock_says_that_another_one_holds_its_actuator_elsewhere():
     held = view._replace(outputs={"ev1": Output(False, 2, "lock smoke", 900.0, None)})
     step = fire.step(step.state, held, house.now)
     assert [(one.kind, one.code) for one in step.happenings] == [("cleared", "interlock_overruled")]
+
+
+def test_an_interlock_towards_off_is_overruled_by_none():
+    """Off wins: a drain that frost holds open is shut by it, also in the step before that is seen."""
+    lock = Rule("nodrain", Is(Operand("hand"), True), "ev2", False, locks=True, on_stale="keep", points=("hand",))
+    house = Bench(lock, "2026-01-15T12:00:00", {"ev2": True})
+    view = View({"hand": Input(True, Quality.GOOD, 1000.0)}, {"ev2": Output(True, 2, "frost", 900.0, None)})
+    step = lock.step(house.state, view, house.now)
+    assert [one.code for one in step.happenings] == ["interlock"]

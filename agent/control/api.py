@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Attentive", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening",
-    "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Step", "Telling",
-    "Timed", "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
+    "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Sparing", "Step",
+    "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -289,6 +289,14 @@ class Indifferent(Protocol):
 
     def alike(self, state: Any, view: View) -> bool:
         """Whether a step before its `due` would change nothing, for all that it looks at says what it did."""
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A control whose state changes more often than what is kept of it."""
+
+    def kept(self, state: Any) -> object:
+        """All that `dump` is made of: where it is the same as before, so is the dump."""
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ from agent.control.api import (
     Output,
     Pressed,
     Priced,
+    Sparing,
     Step,
     Timed,
     View,
@@ -100,6 +101,9 @@ class _Rule:
         """The state that the last step left as it was, and what it went by."""
         self.due = 0.0
         self.kept: Any = None
+        self.sparing = control if isinstance(control, Sparing) else None
+        self.kept_of: object = None
+        """The parts of the state of which `kept` is the dump."""
         self.dirty = False
         self.failed = ""
         self.figures: Mapping[str, float] = {}
@@ -111,7 +115,7 @@ class _Rule:
 
     def is_indifferent(self, view: View) -> bool:
         """Whether the change of an input is none to this control. One that fails is stepped, which says so."""
-        if self.failed:
+        if self.failed or (self.indifferent is None and self.calm is None):
             return False
         with contextlib.suppress(Exception):
             if self.indifferent is not None:
@@ -611,9 +615,12 @@ class Engine:
         rule.dirty = False
         if rule.account is not None:
             rule.figures = rule.account.figures(rule.state)
-        kept = rule.control.dump(rule.state)
-        if kept != rule.kept:
-            self._store.put(f"control.{rule.name}", kept)
-            rule.kept = kept
+        kept_of = None if rule.sparing is None else rule.sparing.kept(rule.state)
+        if kept_of is None or kept_of != rule.kept_of:
+            kept = rule.control.dump(rule.state)
+            if kept != rule.kept:
+                self._store.put(f"control.{rule.name}", kept)
+                rule.kept = kept
+            rule.kept_of = kept_of
         if self._raised.keep(rule.name):
             self._store.put("raised", self._raised.dump())

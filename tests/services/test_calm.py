@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from agent.control.api import Input, View
+from agent.control.api import Input, Sparing, View
 from agent.control.calendar import Calendar
 from agent.control.calm import Calm, said
 from agent.control.conditions import AllOf, AnyOf, Compare, Condition, During, Is, Lasting, Moves, Operand, Still
@@ -19,6 +19,8 @@ from agent.model import Quality, Value
 from agent.services.alarms.control import PointAlarm
 from agent.services.rules.control import Rule
 from agent.services.water.control import Flush, Quota, WaterPoint
+from agent.services.water.cuts import DistrictMeter, Storage
+from agent.services.water.districts import District, NightAlarm
 from agent.services.water.frost import Frost
 from agent.services.water.hours import OpeningHours
 from agent.services.water.leaks import Leak, NightFlow
@@ -69,12 +71,18 @@ LIFE = some.lists(
 
 
 class Plain(Bench):
-    """One step at a time, as the engine makes them."""
+    """One step at a time, as the engine makes them. What is kept is the same where the control says so."""
+
+    last: Any = None
 
     def settle(self) -> None:
         for _ in range(20):
             step = self.control.step(self.state, View(self.points, self.outputs), self.now)
             self.state, self.due, self.wishes = step.state, step.due, list(step.wishes)
+            if isinstance(self.control, Sparing):
+                kept, dump = self.control.kept(self.state), self.control.dump(self.state)
+                assert self.last is None or kept != self.last[0] or dump == self.last[1]
+                self.last = kept, dump
             for one in step.happenings:
                 self.events.append((round(self.t, 3), one.kind, one.code))
                 self.details.append(one.detail)
@@ -331,6 +339,33 @@ def test_what_a_water_point_sees_is_all_that_it_goes_by(control: WaterPoint, lif
             one.set("count", index, quality)
         else:
             one.set(what, value, quality)
+
+
+DISTRICT = District(
+    "north", PARIS, (DistrictMeter("count"),), (DistrictMeter("out", 100.0),), Storage("level", 60000.0),
+    alarm=NightAlarm(500.0, 14),
+)  # fmt: skip
+GAUGE = some.one_of(some.tuples(some.just("level"), LEVEL), some.tuples(some.sampled_from(["count", "out"]), DRAWN))
+
+
+@settings(max_examples=40, deadline=None)
+@given(life=some.lists(some.tuples(WAIT, some.one_of(GAUGE, OTHER), QUALITY), min_size=10, max_size=40))
+def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
+    one, index = Plain(DISTRICT, START, {}), {"count": 0, "out": 0}
+    for wait, (what, value), quality in life:
+        one.until(one.t + wait)
+        if what == "restart":
+            one.restart()
+        elif what == "reboot":
+            one.reboot(300.0)
+        elif what == "clock":
+            one.trusted = value
+            one.settle()
+        elif what == "level":
+            one.set("level", value, quality)
+        elif what in index:
+            index[what] += value[1]
+            one.set(what, index[what], quality)
 
 
 def test_air_that_stays_warm_is_no_news_to_a_water_point() -> None:

@@ -202,7 +202,7 @@ class Zone:
     ) -> tuple[ZoneState, float]:
         """Look up the programme, the optimum start and stop, and an open window; and when that is due again."""
         t, due = now.monotonic, NEVER
-        unix = 0.0 if now.civil is None else now.civil.timestamp()
+        unix = now.unix or 0.0
         said, start, airing = self._said(state.said, now, unix, calendar), state.start, state.airing
         stop = state.stop
         if said is not None:

@@ -27,7 +27,7 @@ from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Ob
 from agent.services.lighting.light_on_request import LightOnRequest, ProgrammeNow, RequestedLight
 from agent.services.lighting.night import FULL, Night, Programme
 from agent.services.lighting.photocell import Cell, Glow, Photocell
-from agent.services.lighting.state import Burning, CircuitState, Tonight, dumped, loaded
+from agent.services.lighting.state import Burning, CircuitState, Tonight, dumped, kept, loaded
 
 __all__ = ["Circuit", "CircuitState"]
 
@@ -364,7 +364,7 @@ class Circuit:
     def _daylight(self, tonight: Tonight | None, now: Now) -> bool | None:
         if tonight is None or now.civil is None or not now.known:
             return None
-        at = now.civil.timestamp() + _EARLY
+        at = (now.unix or 0.0) + _EARLY
         return at < tonight.daylight[0] or at >= tonight.daylight[1]
 
     def _resumed(self, state: CircuitState, view: View, now: Now) -> Burning | None:
@@ -432,8 +432,8 @@ class Circuit:
         if output is not None and output.value:
             settled = max(state.level_since, *self._moved(view)) + SETTLE
             found.append(settled if settled > now.monotonic else NEVER)
-        if state.tonight is not None and now.civil is not None:
-            at, marks = now.civil.timestamp(), state.tonight.marks
+        if state.tonight is not None and (at := now.unix) is not None:
+            marks = state.tonight.marks
             place = bisect_right(marks, at + _EARLY)
             if place < len(marks):
                 found.append(now.monotonic + marks[place] - at)
@@ -474,6 +474,10 @@ class Circuit:
     def dump(self, state: CircuitState) -> dict[str, Any]:
         found = dumped(state)
         return found if self.on_request is None else found | {"requested": self.on_request.dump(state.requested)}
+
+    def kept(self, state: CircuitState) -> object:
+        """By day each reading of the meter changes the state, and seldom what is kept of it."""
+        return state.requested, kept(state)
 
     def load(self, kept: Mapping[str, Any]) -> CircuitState:
         state = loaded(kept)

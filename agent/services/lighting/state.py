@@ -14,7 +14,7 @@ from agent.services.lighting.night import Night
 from agent.services.lighting.on_demand import RequestWindow
 from agent.services.lighting.photocell import Cell, Glow
 
-__all__ = ["Burning", "CircuitState", "Tonight", "dumped", "loaded"]
+__all__ = ["Burning", "CircuitState", "Tonight", "dumped", "kept", "loaded"]
 
 
 class Tonight(NamedTuple):
@@ -85,6 +85,16 @@ def dumped(state: CircuitState) -> dict[str, Any]:
         "anchor": state.anchor,
         "glow": state.glow.dump(),
     }
+
+
+def kept(state: CircuitState) -> tuple[Any, ...]:
+    """All that `dumped` is made of."""
+    was = state.burning
+    return (
+        state.cell, state.watch.open, state.baseline, state.kept_seconds, state.kept_energy,
+        (was.at, was.power) if was is not None and was.closed else None, state.starts, state.anchor,
+        state.glow.lights, state.glow.turned,
+    )  # fmt: skip
 
 
 def loaded(kept: Mapping[str, Any]) -> CircuitState:

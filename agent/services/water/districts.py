@@ -145,6 +145,13 @@ class District:
             "raised": sorted(state.raised), "anchor": state.anchor,
         }  # fmt: skip
 
+    def kept(self, state: DistrictState) -> object:
+        """Each pulse changes the state, and what is kept of it changes on a grid."""
+        return (
+            state.kept or (state.meters, state.stored), state.cuts, state.midnight, state.balance, state.dusk,
+            state.flow, state.nights, state.leak, state.lost, state.raised, state.anchor,
+        )  # fmt: skip
+
     def load(self, kept: Mapping[str, Any]) -> DistrictState:
         if kept["parts"] != self._parts:
             return self.initial()._replace(raised=frozenset(kept["raised"]) & SEVERITIES.keys())

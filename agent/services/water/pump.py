@@ -194,7 +194,7 @@ def _see_flow(pump: PumpSpec, state: PumpState, view: View, alone: bool, now: fl
         if now >= due:
             state = updated(_tripped(state, DRY, dry.latch_after, now), dry=True)
     decided = NEVER if state.doubted is None else state.doubted + DOUBT
-    return state, min((at for at in (due, state.rests_until, decided) if at > now), default=NEVER)
+    return state, min((at for at in (due, decided) if at > now), default=NEVER)
 
 
 def _tripped(state: PumpState, cause: str, latch_after: int, now: float) -> PumpState:

@@ -171,6 +171,14 @@ class Tank:
             kept["believed"] = fields(state.believed)
         return kept
 
+    def kept(self, state: TankState) -> object:
+        """Each level changes the state, and seldom what is kept of it."""
+        return (
+            state.filling, state.low, state.high, state.anchor, state.outlet_count, state.outlet_at, state.raised,
+            state.standing, round(state.noise.size, 1), state.pumps, state.rotation, state.both, state.tried,
+            state.is_cheap, state.lost, state.believed if state.believed.matters else None,
+        )  # fmt: skip
+
     def load(self, kept: Mapping[str, Any]) -> TankState:
         own = {key: kept[key] for key in _PLAIN if key in kept or key not in _NEWER}
         raised = frozenset(kept["raised"]) & SEVERITIES.keys()

@@ -231,12 +231,14 @@ class Engine:
 
     def observe(self, readings: Readings) -> None:
         """Take inputs. One that did not change only counts as received again, unless a control wants each."""
-        wanted, points = self._wanted, self._points
+        wanted, points, pace = self._wanted, self._points, self.pace
         for reading in readings:
             name = reading.point
             if name not in wanted:
                 continue
-            before, at = points.get(name), self.pace.at(reading.at.boottime_ns / 1e9)
+            before, at = points.get(name), reading.at.boottime_ns / 1e9
+            if pace.speed != 1:
+                at = pace.at(at)
             if reading.quality is not Quality.GOOD:
                 at = -NEVER if before is None else before.at  # that of the last good one
             now = points[name] = Input(reading.value, reading.quality, at, self.doubts(name))

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from agent.control.api import Step
 from agent.control.named_calendars import Occurrences
 from agent.errors import Rejected
 from agent.model import Command, Point, Quality
@@ -505,3 +506,52 @@ async def test_a_command_is_told_how_old_it_is_and_for_how_long(house, thermosta
         command = Command("c", "room.latch", True, now, issued_at=issued, hold_ms=hold)
         await engine.point_command(command)()
     assert [(round(one.age), one.hold) for one in given[::2]] == [(0, None), (90, 300.0), (0, None)]
+
+
+class Tap:
+    """Asks only whether the air is below 2, and counts its steps."""
+
+    name, inputs = "tap", frozenset({"air"})
+
+    def __init__(self):
+        self.steps = 0
+
+    def initial(self):
+        return None
+
+    def step(self, state, view, now):
+        self.steps += 1
+        cold = view.points["air"].value < 2 if "air" in view.points else None
+        return Step(state if cold is state else cold, (), (), now.monotonic + 3600)
+
+    def seen(self, state, view):
+        return view.points["air"].quality, view.points["air"].value < 2
+
+    def dump(self, state):
+        return {}
+
+    def load(self, kept):
+        return None
+
+
+async def test_what_a_control_sees_again_is_no_step_after_one_that_changed_nothing(house):
+    tap = Tap()
+    engine = house.engine(tap)
+    found = []
+    for value in (9.0, 8.0, 7.0, 1.0, 0.0, -1.0, 9.0):
+        engine.observe(house.reading("air", value))
+        await engine.look()
+        found.append(tap.steps)
+    assert found == [1, 2, 2, 3, 4, 4, 5], "a change of the state is looked at once more"
+    engine.observe(house.reading("air", 8.0))
+    await engine.look()
+    engine._rules[0].state = "another"  # a command, or a meter that was swapped
+    engine.observe(house.reading("air", 7.0))
+    await engine.look()
+    assert tap.steps == 7
+    house.clock.at += 3600
+    await engine.look()
+    assert tap.steps == 8, "it was due"
+    engine.observe(house.reading("air", 6.0, Quality.STALE))
+    await engine.look()
+    assert tap.steps == 9

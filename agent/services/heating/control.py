@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import is_not
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
@@ -35,9 +36,9 @@ from agent.services.heating.room import (
 from agent.services.heating.season import Season, weigh
 from agent.services.heating.sg_ready import CONTACTS, SgReady, sg_ready
 from agent.services.heating.stuck_sensor import FIRE, IDLE, Stillness, observe
-from agent.services.heating.trail import follow
+from agent.services.heating.trail import Trail, follow
 from agent.services.heating.tuning import OUTDOORS, OVERSIZED, concrete, is_learned, learn, look_at
-from agent.services.heating.zone import LOOK, STUCK, Said, ZoneState, dumped, in_this_boot, loaded, look
+from agent.services.heating.zone import LOOK, STUCK, Said, Seen, ZoneState, dumped, in_this_boot, loaded, look
 
 __all__ = ["SEVERITY", "Aim", "Setpoints", "Zone", "ZoneState", "is_near_frost"]
 
@@ -152,11 +153,13 @@ class Zone:
         state = self._overridden(in_this_boot(state, t), now)
         room, seen = look(view, self.sensor, state.room, t, self.loss_after)
         outdoor, seen_outdoor = look(view, self.outdoor, state.outdoor, t, OUTDOOR_KEPT)
-        if state.begun is None or seen is not state.room or seen_outdoor is not state.outdoor:
+        trail, season = self._see_temperatures(state, room, seen, outdoor, t)
+        before = state.room, state.outdoor, state.trail, state.season
+        if state.begun is None or any(map(is_not, (seen, seen_outdoor, trail, season), before)):
             begun = t if state.begun is None else state.begun
-            state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor)
+            state = state._replace(begun=begun, room=seen, outdoor=seen_outdoor, trail=trail, season=season)
         calendar = None if self.occupancy is None else view.calendars.get(self.occupancy.calendar)
-        state, due = self._prepare(self._see_temperatures(state, room, outdoor, t), room, now, calendar)
+        state, due = self._prepare(state, room, now, calendar)
         state, due_contacts = self._see_contacts(state, now)
         state, due_plant = self._see_plant(state, view, outdoor, now)
         aim, believed = self._aim(state, room, outdoor, t), not state.still.stuck
@@ -184,16 +187,16 @@ class Zone:
         override = state.override.here(now)
         return state if override is state.override else state._replace(override=override)
 
-    def _see_temperatures(self, state: ZoneState, room: float | None, outdoor: float | None, t: float) -> ZoneState:
+    def _see_temperatures(
+        self, state: ZoneState, room: float | None, seen: Seen | None, outdoor: float | None, t: float
+    ) -> tuple[Trail, Season]:
         """Note the recent temperatures."""
         trail, season = state.trail, state.season
-        if room is not None and state.room is not None:
-            trail = follow(trail, room, state.room.at)
+        if room is not None and seen is not None:
+            trail = follow(trail, room, seen.at)
         if self.curve is not None and self.curve.heat_off_above is not None:
             season = weigh(season, self.curve.heat_off_above, outdoor, t)
-        if trail is state.trail and season is state.season:
-            return state
-        return state._replace(trail=trail, season=season)
+        return trail, season
 
     # -- setpoint ----------------------------------------------------------------------------------------------
 

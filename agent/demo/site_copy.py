@@ -130,9 +130,12 @@ class SiteCopy:
 
     def _signal(self, name: str, signal: Mapping[str, Any], speed: float) -> dict[str, Any]:
         changed = {key: value for key, value in signal.items() if key != "max_rate"}
-        if self.site.signals[name].debounce:
+        own = self.site.signals[name]
+        bus = self.site.buses.get(own.from_.partition(".")[0])
+        counts = own.kind == "counter" and bus is not None and bus.has_pins
+        if own.debounce or (own.debounce is None and counts):
             changed["debounce"] = _span(FASTEST_PULSE)
-        if self.site.signals[name].kind == "counter":
+        if own.kind == "counter":
             changed["max_rate"] = f"{1000 * speed:.0f} m3/h" if signal.get("unit") in ("L", "m3") else f"{speed:.0f} MW"
         return changed
 

@@ -63,6 +63,19 @@ def test_a_hurried_copy_is_read_often_and_waits_for_devices(tmp_path):
     assert reservoir.tariff == load(CONFIG / "village.yaml").water.tanks["reservoir"].tariff
 
 
+def test_a_hurried_meter_has_short_edges_also_without_a_debounce_of_its_own(tmp_path):
+    text = (CONFIG / "village.yaml").read_text()
+    assert ", debounce: 20ms" in text
+    for beside, content in SiteCopy(CONFIG / "village.yaml").files.items():
+        (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / beside).write_bytes(content)
+    (tmp_path / "mine.yaml").write_text(text.replace(", debounce: 20ms", ""))
+    (tmp_path / "copy.yaml").write_text(SiteCopy(tmp_path / "mine.yaml").text(WIRES, 600))
+    site, copy = load(tmp_path / "mine.yaml"), load(tmp_path / "copy.yaml")
+    meters = [name for name, one in site.signals.items() if one.kind == "counter" and one.from_.startswith("gpio")]
+    assert meters and {copy.signals[name].debounce for name in meters} == {0.005}
+
+
 def test_buses_that_no_demo_has_are_said():
     with pytest.raises(BocageError, match=r"no devices for the bus lora-1 \(lora_chirpstack\)"):
         SiteCopy(CONFIG / "saint-seine.yaml")

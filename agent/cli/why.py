@@ -34,7 +34,8 @@ def add(commands: Any) -> None:
     )
     add_folders(why)
     why.add_argument("name", metavar="NAME", help="an actuator, its output, a circuit, a tank, a zone, a rule …")
-    why.add_argument("--at", metavar="TIME", help="a moment that is past, in site time: 2026-01-15T23:10")
+    past = "of an actuator or its output: a moment that is past, in site time: 2026-01-15T23:10"
+    why.add_argument("--at", metavar="TIME", help=past)
     add_json(why)
     why.set_defaults(run=run_why)
 
@@ -108,8 +109,17 @@ def _control(control: Mapping[str, Any]) -> Iterator[str]:
         yield f"  wishes {wish['actuator']} {_said(wish['value'])} at priority {wish['priority']}: {wish['cause']}"
     for one in control["inputs"]:
         yield f"  looks at {_input(one)}"
+    if fills := control.get("fills"):
+        tariff = "" if fills["tariff"] is None else f", tariff {fills['tariff']}"
+        yield f"  fills from {fills['start']:g} % to {fills['stop']:g} %{tariff}"
+    for one in control.get("counting", ()):
+        since = f", since {one['since']}" if one["since"] else ""
+        yield f"  counts: {_duration(one['counted_s'])} of {_duration(one['needs_s'])}{since}"
     for coming in control["next"]:
         when = coming["at"] or f"in {_duration(coming['in_s'])}"
+        if "alarm" in coming:
+            yield f"  next, if its inputs stay as they are: alarm {coming['alarm']}, {when}"
+            continue
         what = "no wish any more" if coming["priority"] is None else f"{_said(coming['value'])}, {coming['cause']}"
         yield f"  next, if its inputs stay as they are: {coming['actuator']} {what}, {when}"
     if control["wishes"] and not control["next"]:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Attentive", "Commanded", "Control", "Counting", "Discreet", "Exact", "Factual", "Happening",
-    "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden", "Pressed", "Priced", "Sparing", "Step",
-    "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "fields", "good", "lost_points", "updated",
+    "NEVER", "Accounts", "Alarming", "Attentive", "Commanded", "Control", "Count", "Counting", "Discreet", "Exact",
+    "Factual", "Filling", "Happening", "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden",
+    "Pressed", "Priced", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "fields",
+    "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -281,6 +282,30 @@ class Overridden(Protocol):
 
     def holding(self, state: Any) -> Sequence[tuple[str, Value, float]]:
         """The commands that hold: the point, the value, and until when (monotonic s)."""
+
+
+class Count(NamedTuple):
+    """A time that a condition counts: `seconds` so far of those that it `needs`, begun at `since` (monotonic s)."""
+
+    seconds: float
+    needs: float
+    since: float
+
+
+@runtime_checkable
+class Alarming(Protocol):
+    """A control that tells an alarm when its condition has held for a time."""
+
+    def counting(self, state: Any, view: View, now: Now) -> Sequence[Count]:
+        """The times that are counted now."""
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """A control that fills a tank between two levels."""
+
+    def fills(self, state: Any) -> tuple[float, float, str | None]:
+        """The levels (percent) at which a fill starts and stops now, and the tariff that decides it, if one does."""
 
 
 @runtime_checkable

@@ -6,13 +6,13 @@ and a time that is counted stands still until the point is good again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
-from agent.control.api import NEVER, Input, Now, View
+from agent.control.api import NEVER, Count, Input, Now, View
 from agent.control.boot_time import BootShift
 from agent.control.named_calendars import calendar_input, held
 from agent.control.spell import Spell, next_fold
@@ -21,7 +21,8 @@ from agent.model import Quality, Value
 
 __all__ = [
     "ON", "AllOf", "AnyOf", "Compare", "Condition", "During", "InCalendar", "Is", "Lasting", "Memory", "Moves",
-    "Operand", "Still", "Times", "Verdict", "began", "dumped", "fingerprint", "holding", "loaded", "paused", "shifted",
+    "Operand", "Still", "Times", "Verdict", "began", "counting", "dumped", "fingerprint", "holding", "loaded", "paused",
+    "shifted",
 ]  # fmt: skip
 
 ON = "on"
@@ -480,6 +481,15 @@ def _switched(memory: Memory, on: bool) -> Verdict:
 def began(memory: Memory, condition: Condition) -> float | None:
     """When that began for which `condition` holds, before it had lasted for its time; None: when it began to hold."""
     return began(memory.parts[0], condition.condition) if isinstance(condition, During) else memory.since
+
+
+def counting(memory: Memory, condition: Condition, now: float) -> Iterator[Count]:
+    """The times that `condition` counts at present, those of its parts as well."""
+    if isinstance(condition, Still | Lasting) and not memory.on and memory.spell != Spell():
+        seconds = memory.spell.total(now)
+        yield Count(seconds, condition.seconds, now - seconds if memory.since is None else memory.since)
+    for part, one in zip(memory.parts, _parts(condition), strict=True):
+        yield from counting(part, one, now)
 
 
 def holding(condition: Condition) -> Memory:

@@ -1,4 +1,4 @@
-"""The next wish of a control if its inputs go on being read as they are: it is stepped ahead, from due to due. Pure."""
+"""The next wish or alarm of a control if its inputs stay as they are. It is stepped from due to due. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, timedelta
 from typing import Any, NamedTuple
 
-from agent.control.api import NEVER, Control, Now, View, Wish
+from agent.control.api import NEVER, Control, Happening, Now, Step, View, Wish
 from agent.model import Quality
 
-__all__ = ["HORIZON", "STEPS", "Coming", "look_ahead"]
+__all__ = ["HORIZON", "STEPS", "Coming", "ComingAlarm", "look_ahead", "look_for_alarm"]
 
 HORIZON = 48 * 3600.0
 """Seconds that are looked ahead."""
@@ -24,23 +24,49 @@ class Coming(NamedTuple):
     wish: Wish | None
 
 
+class ComingAlarm(NamedTuple):
+    """At `at` (monotonic s) the control will tell an alarm."""
+
+    at: float
+    alarm: Happening
+
+
 def look_ahead(control: Control[Any], state: Any, view: View, now: Now, actuator: str) -> Iterator[Coming | None]:
     """Step a control ahead. Yields None after each step that changes nothing, and at last the first change.
 
     Ends without one where nothing changes within `HORIZON` or `STEPS`. A caller with other work does it in between.
     """
-    first = control.step(state, view, now)
-    before, state, due = _strongest(first.wishes, actuator), first.state, first.due
+    steps = _steps(control, state, view, now)
+    before = _strongest(next(steps)[1].wishes, actuator)
+    for at, step in steps:
+        found = _strongest(step.wishes, actuator)
+        if _value(found) != _value(before):
+            yield Coming(at, found)
+            return
+        yield None
+
+
+def look_for_alarm(control: Control[Any], state: Any, view: View, now: Now) -> Iterator[ComingAlarm | None]:
+    """As `look_ahead`, up to the first alarm."""
+    for at, step in _steps(control, state, view, now):
+        alarm = next((one for one in step.happenings if one.kind == "alarm"), None)
+        if alarm is not None:
+            yield ComingAlarm(at, alarm)
+            return
+        yield None
+
+
+def _steps(control: Control[Any], state: Any, view: View, now: Now) -> Iterator[tuple[float, Step[Any]]]:
+    """The step of a control now and those to come, with their moments."""
+    step = control.step(state, view, now)
+    yield now.monotonic, step
+    due = step.due
     for _ in range(STEPS):
         if due == NEVER or due > now.monotonic + HORIZON:
             return
-        step = control.step(state, _later_view(control, view, due - now.monotonic), _later(now, due))
-        found = _strongest(step.wishes, actuator)
-        if _value(found) != _value(before):
-            yield Coming(due, found)
-            return
-        state, due = step.state, max(step.due, due + 0.001)
-        yield None
+        step = control.step(step.state, _later_view(control, view, due - now.monotonic), _later(now, due))
+        yield due, step
+        due = max(step.due, due + 0.001)
 
 
 def _later(now: Now, at: float) -> Now:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from agent.control.api import Factual, Now, Overridden
+from agent.control.api import Alarming, Factual, Filling, Now, Overridden
 from agent.control.engine import Doing
-from agent.control.foresight import Coming, look_ahead
+from agent.control.foresight import Coming, ComingAlarm, look_ahead, look_for_alarm
 from agent.control.named_calendars import CALENDAR
 from agent.errors import BocageError
 from agent.lib.suggestion import did_you_mean
@@ -18,6 +18,8 @@ from agent.model import Quality
 from agent.runtime.parts import Parts
 
 __all__ = ["explain"]
+
+T = TypeVar("T")
 
 AT_ONCE = 20
 """Steps ahead without a pause for the other tasks: a step takes 0.1 ms, on a small box ten times that."""
@@ -28,8 +30,9 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
 
     `actuators` are as `Arbiter.explain` has them. `controls` have the points that they tell themselves (a mode), the
     commands that hold and until when, their wishes and inputs, with their quality and the age (s) of the last good
-    reading, and what comes `next` if all inputs stay as they are. `alarms` are those that are
-    open about any of them. BocageError for a name that is not known.
+    reading, and what comes `next` if all inputs stay as they are; an alarm has the times that it is `counting`, a tank
+    the levels between which it `fills` (percent). `alarms` are those that are open about any of them. BocageError for
+    a name that is not known.
     """
     engine, arbiter, now = parts.engine, parts.arbiter, parts.engine.now
     found = arbiter.explain(name)
@@ -62,13 +65,18 @@ async def _control(parts: Parts, one: Doing, now: Now, actuators: list[str]) -> 
     for actuator in actuators:
         if any(wish.actuator == actuator for wish in one.wishes):
             coming += [_coming(actuator, found, now) for found in [await _next(parts, one, now, actuator)] if found]
+    if isinstance(one.control, Alarming):
+        alarm = await _first(look_for_alarm(one.control, one.state, parts.engine.view, now))
+        coming += [] if alarm is None else [_coming_alarm(alarm, now)]
     return {
         "name": getattr(one.control, "subject", one.control.name),
         "failed": one.failed,
         "tells": list(_tells(one)),
         "commands": list(_commands(one, now)),
         "wishes": [wish._asdict() for wish in one.wishes],
-        "inputs": list(_inputs(parts, one, now)),
+        "inputs": list(_inputs(parts, one, now, actuators)),
+        "counting": list(_counting(parts, one, now)),
+        "fills": _fills(one),
         "next": coming,
     }
 
@@ -90,8 +98,13 @@ def _commands(one: Doing, now: Now) -> Iterator[dict[str, Any]]:
 
 
 async def _next(parts: Parts, one: Doing, now: Now, actuator: str) -> Coming | None:
-    """The next change of a control's wish, in turns with the agent's other tasks."""
-    for count, found in enumerate(look_ahead(one.control, one.state, parts.engine.view, now, actuator)):
+    """The next change of a control's wish."""
+    return await _first(look_ahead(one.control, one.state, parts.engine.view, now, actuator))
+
+
+async def _first(steps: Iterator[T | None]) -> T | None:
+    """The first that is found, in turns with the agent's other tasks."""
+    for count, found in enumerate(steps):
         if found is not None:
             return found
         if count % AT_ONCE == AT_ONCE - 1:
@@ -112,6 +125,26 @@ def _coming(actuator: str, found: Coming, now: Now) -> dict[str, Any]:
     }
 
 
+def _coming_alarm(found: ComingAlarm, now: Now) -> dict[str, Any]:
+    at, in_s = _moment(found.at, now)
+    return {"alarm": found.alarm.code, "in_s": in_s, "at": at}
+
+
+def _counting(parts: Parts, one: Doing, now: Now) -> Iterator[dict[str, Any]]:
+    """The times that an alarm counts."""
+    if isinstance(one.control, Alarming):
+        for count in one.control.counting(one.state, parts.engine.view, now):
+            since, _ = _moment(count.since, now)
+            yield {"counted_s": round(count.seconds, 1), "needs_s": count.needs, "since": since}
+
+
+def _fills(one: Doing) -> dict[str, Any] | None:
+    if not isinstance(one.control, Filling):
+        return None
+    start, stop, tariff = one.control.fills(one.state)
+    return {"start": start, "stop": stop, "tariff": tariff}
+
+
 def _moment(monotonic: float, now: Now) -> tuple[str | None, float]:
     """A moment (monotonic s) in the site's time, None while that is not known; and in how many seconds it comes."""
     after = timedelta(seconds=monotonic - now.monotonic)
@@ -119,11 +152,17 @@ def _moment(monotonic: float, now: Now) -> tuple[str | None, float]:
     return local_text(at, None if now.civil is None else now.civil.tzinfo), round(after.total_seconds(), 1)
 
 
-def _inputs(parts: Parts, one: Doing, now: Now) -> Iterator[dict[str, Any]]:
-    """The points that a control looks at; its own outputs are among the actuators."""
+def _inputs(parts: Parts, one: Doing, now: Now, actuators: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The points that a control looks at, and the outputs, without `actuators`, which have an answer of their own."""
     view, outputs = parts.engine.view, parts.arbiter.outputs()
-    for name in sorted(one.control.inputs - outputs.keys()):
+    for name in sorted(one.control.inputs.difference(actuators, _actuators([one]))):
         if name.startswith(CALENDAR):
+            continue
+        if name in outputs:
+            value = outputs[name].value
+            quality = str(Quality.BAD if value is None else Quality.GOOD)
+            known = {"unit": "", "quality": quality, "read": value is not None, "age_s": None}
+            yield {"point": name, "value": value, **known}
             continue
         read, point = view.points.get(name), parts.hub.points.get(name)
         good_at = None if read is None or read.at == -float("inf") else read.at

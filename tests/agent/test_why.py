@@ -85,6 +85,24 @@ def test_a_command_its_end_and_the_limit_that_holds_it(village, subscriber):
     assert told[1].startswith("  because of priority 8: command local-") and ", until 20" in told[1]
 
 
+def test_an_alarm_says_what_it_counts_and_when_it_comes(village, subscriber):
+    """The level is 50 %: the alarm counts while the pump runs, which it looks at as well."""
+    condition = {"point": "tank", "below": 60, "for": "2h", "while": {"actuator": "pump", "is": "on"}}
+    village.document["alarms"] = {"slow": condition}
+    village.start()
+    wait_for(lambda: actuator(village, "pump")["value"] is True, what="the pump's start")
+    wait_for(lambda: any("  counts: " in line for line in lines(village, "slow")), what="the count")
+    told = lines(village, "slow")
+    assert "  looks at pump: on" in told
+    assert any(re.match(r"  counts: \d+s of 2h, since 20", line) for line in told)
+    (control,) = json.loads(village.bocage("why", "slow", "--json").stdout)["controls"]
+    (count,), (coming,) = control["counting"], control["next"]
+    assert count["needs_s"] == 7200 and coming["alarm"] == "point_alarm"
+    assert coming["in_s"] == pytest.approx(7200 - count["counted_s"], abs=1)
+    assert f"  next, if its inputs stay as they are: alarm point_alarm, {coming['at']}" in lines(village, "slow")
+    assert "  fills from 60 % to 85 %" in lines(village, "reservoir")
+
+
 def test_a_name_that_is_not_there(village):
     village.start()
     done = village.bocage("why", "resevoir")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from agent.control.api import NEVER, Input, Now, Step, View, Wish, good
+from agent.control.api import NEVER, Happening, Input, Now, Step, View, Wish, good
 from agent.control.calendar import Calendar
-from agent.control.foresight import HORIZON, STEPS, Coming, look_ahead
+from agent.control.foresight import HORIZON, STEPS, Coming, look_ahead, look_for_alarm
 from agent.control.week import Span, Week
 from agent.model import Quality
 
@@ -70,3 +70,15 @@ def test_nothing_changes_in_two_days_and_a_busy_control_has_an_end():
     assert ahead(Always(every=HORIZON / 10))[::2] == (None, 10)
     assert ahead(Always(every=1.0))[::2] == (None, STEPS)
     assert ahead(Always())[::2] == (None, 0)
+
+
+def test_the_alarm_to_come():
+    @dataclass(frozen=True)
+    class Counter(Timer):
+        def step(self, state, view, now):
+            told = (Happening("alarm", "point_alarm", "timer"),) if now.monotonic >= 1600 else ()
+            return Step(state, (), told, NEVER if told else 1600.0)
+
+    now = Now(1000.0, None, False)
+    *none, coming = look_for_alarm(Counter(), 0, View({}, {}), now)
+    assert none == [None] and (coming.at, coming.alarm.code) == (1600.0, "point_alarm")

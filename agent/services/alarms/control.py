@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import Happening, Now, Step, View, lost_points, updated
+from agent.control.api import Count, Happening, Now, Step, View, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
-from agent.control.conditions import Condition, Memory, Operand, began, dumped, fingerprint, loaded, shifted
+from agent.control.conditions import Condition, Memory, Operand, began, counting, dumped, fingerprint, loaded, shifted
 from agent.model import Severity, Value
 
 __all__ = ["ALARM", "FAULT", "AlarmState", "PointAlarm"]
@@ -111,6 +111,10 @@ class PointAlarm:
         if state.raised or state.bad is not None or lost_points(view, self.points):
             return False
         return self.condition.same(state.memory, view)
+
+    def counting(self, state: AlarmState, view: View, now: Now) -> Sequence[Count]:
+        memory = self.condition.judge(state.memory, view, now).memory
+        return list(counting(memory, self.condition, now.monotonic))
 
     def _detail(self, view: View, now: Now, memory: Memory) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -244,6 +244,11 @@ class Tank:
     def tariff_now(self, state: TankState) -> str:
         return CHEAP if state.is_cheap else OTHERWISE
 
+    def fills(self, state: TankState) -> tuple[float, float, str | None]:
+        if self.tariff is None:
+            return self.start, self.stop, None
+        return (*self.tariff.limits(state.is_cheap), self.tariff_now(state))
+
     @property
     def words(self) -> frozenset[str]:
         """The point of the tariff, where that is a word."""

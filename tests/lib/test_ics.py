@@ -151,6 +151,8 @@ def test_a_calendar_that_takes_back_is_empty() -> None:
          'DTSTART "demain" is no date and no time; such are 20270326 and 20270326T180000'),
         (HEAD + event("DTSTART:20260310T180000", "DTEND:20260310T170000") + TAIL, 7,
          "DTEND 20260310T170000 is before DTSTART 20260310T180000 (line 6)"),
+        (HEAD + event("DTSTART:20260310T180000", "DURATION:-PT5H") + TAIL, 7,
+         "DURATION -PT5H ends the event before its DTSTART (line 6)"),
         (HEAD + event("DTSTART;TZID=Mars/Base:20260310T180000") + TAIL, 6,
          "TZID=Mars/Base is no time zone of this calendar, and none that is known"),
         (HEAD + event("DTSTART:20260310T180000", "RRULE:FREQ=SOMETIMES") + TAIL, 7,

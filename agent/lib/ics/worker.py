@@ -253,8 +253,10 @@ def _event(line: int, event: list[Property], zones: set[str], timezone: str) -> 
 
 def _check_order(event: list[Property]) -> None:
     """Two times of one zone compare as text. The libraries would turn the event round."""
-    found = {one.name: one for one in event if one.name in ("DTSTART", "DTEND")}
-    start, end = found["DTSTART"], found.get("DTEND")
+    found = {one.name: one for one in event if one.name in ("DTSTART", "DTEND", "DURATION")}
+    start, end, lasts = found["DTSTART"], found.get("DTEND"), found.get("DURATION")
+    if lasts is not None and lasts.value.startswith("-"):
+        raise WrongIcs(lasts.line, f"DURATION {lasts.value[:20]} ends the event before its DTSTART (line {start.line})")
     if end is None or start.parameters.get("TZID") != end.parameters.get("TZID"):
         return
     if len(start.value) == len(end.value) and end.value < start.value:

@@ -124,10 +124,17 @@ def _check_calendar(at: Checked, keys: Keys, name: str, point: WaterPointConfig)
     """A calendar on a server may become unknown: what holds then should be decided, not found out in the field."""
     found, place = point.opening_hours, (*keys, "opening_hours", "calendar")
     if not isinstance(found, CalendarHoursConfig):
+        if not found and at.written(*keys, "opening_hours") and not at.has_wrong(*keys, "opening_hours"):
+            text = f"there are no hours here: {name} is always open"
+            at.warn(place[:-1], text, "write {all: [\"07:00-21:00\"]}, or leave opening_hours out")
         return
     at.known(place, "calendar", found.calendar, at.names("calendars"))
     calendar = at.site.calendars.get(found.calendar)
     if calendar is None or not isinstance(calendar.ics, IcsUrlConfig):
+        week = (*keys, "opening_hours", "week")
+        if not found.week and at.written(*week) and not at.has_wrong(*week):
+            text = f"there are no hours here: {name} is closed while {found.calendar} is not known"
+            at.warn(week, text, "write {all: [\"07:00-21:00\"]}, or leave week out")
         return
     if not found.week and not at.has_wrong(*keys, "opening_hours", "week"):
         text = f"{name} is closed while {found.calendar} is not known, as when its server gave nothing for 30 days"

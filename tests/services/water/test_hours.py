@@ -239,7 +239,11 @@ def said(tmp_path: Path, hours: str, actuator: str = "") -> list[str]:
         (f"{{calendar: market, {ALL_DAY}}}", None),
         (f"{{calendar: gym, {ALL_DAY}}}", None),
         ('{all: ["07:00-21:00"], wed: ["08:00-09:00"]}', None),
-        ("{}", None),
+        ("{}", 'warning: there are no hours here: fountain is always open; write {all: ["07:00-21:00"]}, or leave '
+               "opening_hours out"),
+        ("{calendar: market, week: {}}",
+         "warning: there are no hours here: fountain is closed while market is not known; "
+         'write {all: ["07:00-21:00"]}, or leave week out'),
         ("{calendar: marche}", 'error: unknown calendar "marche"; did you mean "market"?'),
         ("{calender: market}", 'error: unknown key "calender"; did you mean "calendar"?'),
         ("{calendrier: market}", 'error: unknown key "calendrier"; did you mean "calendar"?'),

@@ -54,6 +54,8 @@ def said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         "{reservoir-haut: {allow: [well], read: [sump, well, io-3.ai2]}}",
         "{reservoir-haut: {read: [sump]}}",
         "{reservoir-haut: [], ailleurs: [well]}",
+        "{ailleurs: [well], ailleur: [well]}",
+        "{reservoir-haut: [well], village: [well]}",
         "{}",
     ],
 )
@@ -81,12 +83,20 @@ def test_what_is_wrong_with_a_peer(said, peers, message):
     assert message in said(f"{ASKED}peers: {peers}\n")
 
 
+def test_a_peer_that_is_called_nearly_like_the_site_of_a_bus(said):
+    text = "no bus is to ailleur, and one is to ailleurs, which has no entry here; did you mean \"ailleurs\"?"
+    assert f"21:18: warning: {text}" in said(f"{ASKED}peers: {{ailleur: [well]}}\n")
+    numbered = ASKED.replace("site: ailleurs", "site: pompage-11")
+    assert said(f"{numbered}peers: {{pompage-12: [well]}}\n").startswith(" no problems")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         (BUS, "  net: {type: bocage_site, site: pompage}\n", "6:34: error: pompage is this site"),
         (BUS, BUS + BUS.replace("net", "net2"), "7:35: error: ailleurs is already the site of net (line 6)"),
-        (BUS, BUS.replace("}", ", every: 1s}"), "6:"),
+        (BUS, BUS.replace("}", ", every: 1s}"), "6:51: error: 1s is too little; write at least 5s"),
+        (BUS, BUS.replace("}", ", every: 1h}"), "6:51: error: 1h is too much; write at most 15min"),
         (BUS, BUS.replace("}", ", password: {env: X}}"), '"password" is for the broker of "url", and there is none'),
         (BUS, BUS.replace("}", ", uplink: false}"), "6:8: error: uplink: false leaves no way to ailleurs"),
         (BUS, BUS.replace("ailleurs", '"là"'), "6:34: error:"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from agent.lib.suggestion import did_you_mean
+import re
+from collections.abc import Collection
+
+from agent.lib.suggestion import did_you_mean, nearest, suggested
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.models.peers import SITE_BUS, requests_of
 
 __all__ = ["check_peers"]
+
+
+_SLIP = 0.85
+"""So much alike (`nearest`) are a site's id and the same with a slip of the pen."""
 
 
 def check_peers(at: Checked) -> None:
@@ -21,6 +28,7 @@ def check_peers(at: Checked) -> None:
         if site.uplink is None and name not in ways and not at.wrong("uplink"):
             text = f"no way to {name}: the file has neither an uplink nor a bus of type {SITE_BUS} with its url"
             at.error(keys, text, at_key=True)
+        _check_name(at, keys, name, ways - site.peers.keys() - {None})
         for section in ("devices", "signals", "actuators"):
             if requests_of(name) in at.names(section):
                 text = f'"{requests_of(name)}" has the requests of {name} (peers, line {at.line(*keys)})'
@@ -30,6 +38,13 @@ def check_peers(at: Checked) -> None:
             _check_allowed(at, (*keys, index) if is_list else (*keys, "allow", index), actuator)
         for index, reference in enumerate(peer.read or ()):
             _check_read(at, (*keys, "read", index), reference)
+
+
+def _check_name(at: Checked, keys: Keys, name: str, others: Collection[str | None]) -> None:
+    """A site that only asks needs no bus here. One that is called nearly like that of a bus may be that one."""
+    near = nearest(name, [one for one in others if one is not None], _SLIP)
+    if near is not None and name not in others and re.sub("[0-9]", "", near) != re.sub("[0-9]", "", name):
+        at.warn(keys, f"no bus is to {name}, and one is to {near}, which has no entry here", suggested(near))
 
 
 def _check_allowed(at: Checked, keys: Keys, name: str) -> None:

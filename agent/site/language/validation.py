@@ -21,7 +21,7 @@ from agent.site.language.commas import report_commas
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import listed
 from agent.site.language.spellings import PLACES, key_meant, number_meant, whole_meant, word_meant
-from agent.site.language.values import number, plain
+from agent.site.language.values import DURATION, number, plain
 from drivers.registry import foreign
 
 __all__ = ["validate"]
@@ -311,6 +311,8 @@ class _Finding:
             return f"expected {_TYPES[self.type]}, found {spelt}" if spelt else self._expected(_TYPES[self.type])
         if self.type in _BOUNDS:
             words, name = _BOUNDS[self.type]
+            if isinstance(self.input, str):  # a duration: no other value that is text has bounds
+                return f"{self.input} is {words} {DURATION.format(self.context[name])}"
             return f"{plain(self.input)} is {words} {number(self.context[name])}"
         if self.type == "literal_error":
             return self._expected(str(self.context["expected"]).replace("'", ""))

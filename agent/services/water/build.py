@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.control.api import Control
@@ -158,11 +159,16 @@ def _valve(site: Site, name: str | None) -> Valve | None:
     return Valve(name, actuator.fail == "normally_open", actuator.travel or 0.0)
 
 
+def _with_feedback(site: Site, rotation: Rotation) -> Rotation:
+    seen = frozenset(name for name in rotation.pumps if site.actuators[name].feedback is not None)
+    return replace(rotation, with_feedback=seen)
+
+
 def _tank(site: Site, name: str, tank: config.TankConfig) -> Tank:
     group = None
     if tank.pumps is not None:
         names = tuple(pump.actuator for pump in tank.pumps)
-        group = Group(Rotation(names, tank.alternate, tank.standby_after), tank.both_below)
+        group = Group(_with_feedback(site, Rotation(names, tank.alternate, tank.standby_after)), tank.both_below)
     return Tank(
         name, tank.level, _pumps(site, tank), tank.start, tank.stop, tank.low, tank.high,
         Standstill(tank.stuck_after, tank.max_fill),
@@ -221,7 +227,7 @@ def _lift_station(site: Site, name: str, station: config.LiftStationConfig) -> L
     names, patience = tuple(pump.actuator for pump in station.pumps), station.standby_after
     return LiftStation(
         name, calendar(site), tuple(_pump(site, pump) for pump in station.pumps), well,
-        Rotation(names, station.alternate, patience, patience), station.max_run,
+        _with_feedback(site, Rotation(names, station.alternate, patience, patience)), station.max_run,
         None if overflow is None else Overflow(overflow.signal, overflow_flow(site, overflow.flow), overflow.gap),
         None if overflow is None or overflow.alarm == "none" else Severity(overflow.alarm),
     )  # fmt: skip
@@ -278,4 +284,3 @@ def _flow(site: Site, reference: str) -> tuple[float, bool]:
     counts = signal is not None and signal.kind == "counter"
     scale = signal.scale if signal is not None else None
     return _LEAST * max(map(abs, scale)) if isinstance(scale, tuple) else 0.0, counts
-

@@ -21,6 +21,7 @@ from agent.services.water.overflow import Overflow, OverflowState, minutes_of, r
 from agent.services.water.pump import PumpSpec, PumpState, held
 from agent.services.water.pump_group import (
     are_calm,
+    latches,
     pump_figures,
     pump_points,
     reset_pumps,
@@ -123,15 +124,16 @@ class LiftStation:
             frozenset(kept["raised"]) & SEVERITIES.keys(), kept["anchor"], restored=True,
         )  # fmt: skip
 
-    @staticmethod
-    def _shifted(state: LiftState, now: Now) -> LiftState:
+    def _shifted(self, state: LiftState, now: Now) -> LiftState:
         by = BootShift.from_anchor(state.anchor, now)
-        anchor = boot_anchor(state.anchor, now)
+        overflow = state.overflow
+        if self.overflow is not None:
+            overflow = overflow.restored(self.overflow, by, boot_anchor(state.anchor, now), now.known)
         return state._replace(
             restored=False, pumps=tuple(one.shifted(by) for one in state.pumps),
             rotation=state.rotation.shifted(by), well=state.well.shifted(by),
             rests=tuple(by.optional(at) for at in state.rests), watched=by.optional(state.watched),
-            overflow=state.overflow.restored(by, anchor, now.known),
+            overflow=overflow,
         )  # fmt: skip
 
     @property
@@ -217,10 +219,10 @@ class LiftStation:
         if state.calm is not None and state.calm.holds(self._seen(state, view), at):
             return Step(state, state.calm.result, (), min(first, state.calm.due))
         pumps, second = see_pumps(self.pumps, state.pumps, view, at)
+        happenings = latches(self.rotation.pumps, state.pumps, pumps)
         state, third = self._limit_runs(updated(state, pumps=pumps), view, at)
         state, fourth = self._run_daily(state, view, at)
         state, fifth = self._put_on_duty(state, view, at)
-        happenings: list[Happening] = []
         state, sixth = self._see_overflow(state, view, now, happenings)
         raised, alarms = alarm_changes(self.name, state.raised, self._standing(state, view, at), self._severities)
         pumps, news = tell_pumps(self.pumps, state.pumps, state.rotation.records, view, at)

@@ -25,6 +25,8 @@ GRID = 60.0
 """Seconds: on this grid an overflow that goes on is brought up to date, and kept."""
 UNSEEN = 120.0
 """Seconds without a good reading of the contact during an overflow that are said. A restart of the agent is shorter."""
+SECOND = 1.0
+"""An end so shortly after midnight is of the day that is over: its time is logged to the second."""
 MOST = 600
 """Overflows of two days that are told apart; more are counted together."""
 
@@ -99,21 +101,35 @@ class OverflowState:
         recent = tuple((float(begin), float(end)) for begin, end in kept["recent"])
         return cls(**{**kept, "last": None if last is None else (float(last[0]), float(last[1])), "recent": recent})
 
-    def restored(self, by: BootShift, anchor: float | None, known: bool) -> OverflowState:
+    def restored(self, spec: Overflow, by: BootShift, anchor: float | None, known: bool) -> OverflowState:
         """The state with the times of this boot, of which `anchor` is the anchor.
 
         How long a power cut lasted is not known before the time is: then the times are put right once more.
         """
         if not by.seconds:
-            return self
-        state = self._moved(by.seconds, NEVER, by.now)
+            return self._unmeasured_since(spec.flow) if by.now - max(self.seen, self.flow_at) > UNSEEN else self
+        state = self._unmeasured_since(spec.flow)._moved(by.seconds, NEVER, by.now)
         return replace(state, undated=None if known else anchor, back=by.now)
 
-    def dated(self, anchor: float | None, known: bool) -> OverflowState:
+    def _unmeasured_since(self, flow: OverflowFlow | None) -> OverflowState:
+        """The flow is not known from the last moment that was kept; a counter goes on where it was."""
+        if flow is None or flow.counts or self.begin is None or self.flow is None:
+            return self
+        until = max(self.seen, self.flow_at)
+        return replace(self, flow=None, flow_at=until, litres=self.litres + self.flow * (until - self.flow_at))
+
+    def dated(self, spec: Overflow, anchor: float | None, known: bool) -> OverflowState:
         """Put the times of the boot before right, once the time is known."""
         if self.undated is None or anchor is None or not known:
             return self
-        return replace(self._moved(self.undated - anchor, self.back, self.back), undated=None)
+        state = replace(self._moved(self.undated - anchor, self.back, self.back), undated=None)
+        off = anchor - self.undated
+        if self.begin is None or not self.begin <= self.back < self.seen or off <= UNSEEN:
+            return state
+        state = replace(state, unseen=state.unseen + off)
+        if spec.flow is None or spec.flow.counts or self.flow_at <= self.back:
+            return state
+        return replace(state, unmeasured=state.unmeasured + off, seen_unmeasured=state.seen_unmeasured + off)
 
     def _moved(self, by: float, until: float, most: float) -> OverflowState:
         """Move the times up to `until`; they are no later than `most` then."""
@@ -133,7 +149,7 @@ def see_overflow(
 ) -> tuple[OverflowState, tuple[float, float] | None, float]:
     """The state after a look at the contact, the overflow that is over (from and to) if one is, and when to look
     again. `anchor` is Unix seconds at monotonic 0, if that is known."""
-    state, midnight = _turn_day(state.dated(anchor, now.known), calendar, anchor, now)
+    state, midnight = _turn_day(state.dated(spec, anchor, now.known), calendar, anchor, now)
     state, over, due = _see_contact(spec, state, view, now.monotonic)
     return state, over, min(midnight, due)
 
@@ -260,7 +276,7 @@ def record(
         "seconds": round(end - begin, 1), "day_minutes": None,
     }  # fmt: skip
     if anchor is not None:
-        day = calendar.day(datetime.fromtimestamp(anchor + end, UTC))
+        day = calendar.day(datetime.fromtimestamp(anchor + max(begin, end - SECOND), UTC))
         entry["day_minutes"] = minutes_of(state, day, calendar, anchor)
     if state.unseen:
         entry["unseen_s"] = round(state.unseen, 1)

@@ -15,7 +15,7 @@ from agent.control.boot_time import BootShift
 from agent.model import Severity
 from agent.services.water.rotation import runs
 
-__all__ = ["PUMP_SEVERITIES", "DryRun", "PumpSpec", "PumpState", "faults", "flow_fault", "held", "see_pump"]
+__all__ = ["DRY", "PUMP_SEVERITIES", "DryRun", "PumpSpec", "PumpState", "faults", "flow_fault", "held", "see_pump"]
 
 HOUR = 3600.0
 REST = 300.0

@@ -12,11 +12,11 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, View, good, updated
 from agent.control.calm import said
 from agent.model import Kind, Point
-from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, see_pump
+from agent.services.water.pump import DRY, PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, see_pump
 from agent.services.water.rotation import TURN, PumpRecord, RotationState, runs
 
 __all__ = [
-    "are_calm", "pump_figures", "pump_points", "reset_pumps", "see_pumps", "seen_of", "shared_flow_faults",
+    "are_calm", "latches", "pump_figures", "pump_points", "reset_pumps", "see_pumps", "seen_of", "shared_flow_faults",
     "tell_pumps", "unread_pumps",
 ]  # fmt: skip
 
@@ -92,6 +92,17 @@ def tell_pumps(
         happenings += news
         found.append(updated(one, raised=raised))
     return tuple(found), happenings
+
+
+def latches(names: Sequence[str], before: Sequence[PumpState], after: Sequence[PumpState]) -> list[Happening]:
+    """The pumps that are latched from now on, each under its name. Its alarm may have been open since an earlier trip,
+    and is raised only once."""
+    found = []
+    for name, old, new in zip(names, before, after, strict=True):
+        if new.latched and not old.latched:
+            code = "dry_run" if new.cause == DRY else "thermal_fault"
+            found.append(Happening("change", code, name, PUMP_SEVERITIES[code], {"latched": True}))
+    return found
 
 
 def shared_flow_faults(

@@ -44,6 +44,12 @@ class Rotation:
     patience: float = 600.0
     """Seconds that a pump may be kept waiting by its limits (min_off) before another takes over: a restart of the
     agent is no reason for a changeover."""
+    with_feedback: frozenset[str] = frozenset()
+    """The pumps that have a feedback: one whose feedback is not read may run, but that is not known."""
+
+    def is_seen(self, pump: str, output: Output) -> bool:
+        """Whether it is known of a pump that runs, and not only not contradicted."""
+        return output.unread == NEVER and (output.feedback is not None or pump not in self.with_feedback)
 
 
 class PumpRecord(NamedTuple):
@@ -161,7 +167,7 @@ def rotate(
     """
     records = []
     for name, before in zip(rotation.pumps, state.records, strict=True):
-        records.append(_see(rotation, before, view.outputs.get(name), name in state.duty, now))
+        records.append(_see(rotation, name, before, view.outputs.get(name), name in state.duty, now))
     if wanted:
         records = _caught_up(rotation, records, now)
     pumps, able = [], False
@@ -179,10 +185,13 @@ def rotate(
     return state, _due(rotation, state, now)
 
 
-def _see(rotation: Rotation, record: PumpRecord, output: Output | None, on_duty: bool, now: float) -> PumpRecord:
+def _see(
+    rotation: Rotation, name: str, record: PumpRecord, output: Output | None, on_duty: bool, now: float
+) -> PumpRecord:
     """Count its run, and whether it does what is wanted of it."""
     if output is not None and runs(output):
-        return _see_run(rotation, record, output.since if isfinite(output.since) else None, now)
+        since = output.since if isfinite(output.since) else None
+        return _see_run(rotation, record, since, rotation.is_seen(name, output), now)
     is_known = output is not None and output.value is not None
     if record.began is not None and is_known:
         record = record._replace(began=None, ran_at=now)
@@ -194,11 +203,12 @@ def _see(rotation: Rotation, record: PumpRecord, output: Output | None, on_duty:
     return updated(record, run=record.run.at(now, False), missing=missing, failed=failed, held=held)
 
 
-def _see_run(rotation: Rotation, record: PumpRecord, since: float | None, now: float) -> PumpRecord:
-    """It runs since then (None: that is not known). A pump is well again when it has run for as long as it may take
-    to start."""
+def _see_run(rotation: Rotation, record: PumpRecord, since: float | None, is_seen: bool, now: float) -> PumpRecord:
+    """It runs since then (None: that is not known). A pump is well again when it is seen to run, and has for as long
+    as it may take to start."""
     began, run, starts = record.began, record.run, record.starts
-    failed = None if began is not None and now >= began + rotation.standby_after else record.failed
+    is_well = is_seen and began is not None and now >= began + rotation.standby_after
+    failed = None if is_well else record.failed
     if began is None or (since is not None and since > began + SAME_RUN):
         if began is not None:  # it stopped unseen
             run = Spell(run.seconds)

@@ -21,6 +21,7 @@ from agent.services.water.level_lost import LevelLost, LostState, see_lost
 from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, held
 from agent.services.water.pump_group import (
     are_calm,
+    latches,
     pump_figures,
     pump_points,
     reset_pumps,
@@ -274,16 +275,18 @@ class Tank:
         calm = state.calm
         if calm is not None and not calm.holds(self._seen(state, view, level), now.monotonic):
             calm = None
-        due_pumps = NEVER
+        due_pumps, news = NEVER, list[Happening]()
         if calm is None:
             pumps, due_pumps = see_pumps(self.pumps, state.pumps, view, now.monotonic)
+            subjects = (self.name,) if self.group is None else self._rotation.pumps
+            news = latches(subjects, state.pumps, pumps)
             state = updated(state, pumps=pumps)
         state, due = self._see_standstill(state, view, level, limits.stop, now.monotonic)
         dues.append(due)
         if calm is not None and not state.standing.is_wrong:
             return Step(state, calm.result, (), min(calm.due, *dues))
         step = self._decide(state, view, level, now, due_pumps)
-        return step._replace(due=min(step.due, *dues))
+        return step._replace(happenings=[*news, *step.happenings], due=min(step.due, *dues))
 
     def _decide(self, state: TankState, view: View, level: float | None, now: Now, due: float) -> Step[TankState]:
         """The duty of the pumps, the wishes and the alarms, once level and pumps are seen; `due` is that of pumps."""

@@ -326,3 +326,73 @@ def test_no_second_is_lost_or_counted_twice(moves: list[tuple[str, int]]) -> Non
     found = sum(entry["seconds"] for entry in log(one)) + present
     assert found == pytest.approx(wanted, abs=61 * len(spans) + 1)
     assert len(log(one)) + (state.begin is not None) == len(spans)
+
+
+@pytest.mark.parametrize("knows_the_time", [True, False])
+def test_no_flow_is_assumed_for_the_time_without_power(knows_the_time: bool) -> None:
+    """Half an hour of 72 m3/h, a cut of ten hours, an hour of 36 m3/h: what flowed meanwhile is not known, and said."""
+    one = bench(FLOW)
+    one.set("weir", 72.0)
+    one.until(1800)
+    one.set("spill", True)
+    one.until(3600)
+    one.points["weir"] = one.points["weir"]._replace(value=36.0)
+    true = one.start
+    if not knows_the_time:
+        one.start, one.trusted = true.replace(hour=true.hour - 9), False
+    one.reboot(10 * H)
+    one.until(11 * H + 600)
+    one.start, one.trusted = true, True
+    one.until(12 * H)
+    one.set("spill", False)
+    one.until(13 * H)
+    (entry,) = log(one)
+    assert entry["m3"] == pytest.approx(36 + 36, abs=1.3)
+    assert entry["unmeasured_s"] == pytest.approx(10 * H, abs=61) == entry["unseen_s"]
+    assert told(one)["overflow_total"] == told(one)["overflow_volume"] == entry["m3"]
+
+
+@pytest.mark.parametrize("stopped", [20.0, 2 * H])
+def test_the_flow_goes_on_through_a_short_restart_only(stopped: float) -> None:
+    one = bench(FLOW)
+    one.set("weir", 36.0)
+    one.until(1800)
+    one.set("spill", True)
+    one.until(3600)
+    one.t += stopped
+    one.points = {name: point._replace(at=one.now.monotonic) for name, point in one.points.items()}
+    one.restart()
+    one.until(4 * H)
+    one.set("spill", False)
+    one.until(5 * H)
+    (entry,) = log(one)
+    lost = stopped if stopped > 120 else 0.0
+    assert entry["m3"] == pytest.approx((4 * H - 1800 - lost) / 100, abs=0.61)
+    for what in ("unmeasured_s", "unseen_s"):
+        assert entry.get(what, 0.0) == pytest.approx(lost, abs=61) and (what in entry) is bool(lost)
+
+
+def test_a_counter_goes_on_over_a_power_cut() -> None:
+    one = bench(COUNTER)
+    one.set("weir", 100.0)
+    one.until(1000)
+    one.set("spill", True)
+    one.until(2000)
+    one.points["weir"] = one.points["weir"]._replace(value=150.0)
+    one.reboot(2 * H)
+    one.until(one.t + 600)
+    one.set("spill", False)
+    one.until(one.t + 600)
+    assert log(one)[0]["m3"] == 50.0 and "unmeasured_s" not in log(one)[0]
+
+
+@pytest.mark.parametrize(("lasts", "minutes"), [(3600.0, 60.0), (3600.0 + 120, 2.0), (12 * H + 3600, 13 * 60.0)])
+def test_an_end_at_midnight_is_of_the_day_that_is_over(lasts: float, minutes: float) -> None:
+    late = lasts == 3600.0 + 120
+    one = bench(start="2026-05-20T23:00:00" if lasts < 2 * H else "2026-05-20T11:00:00")
+    one.set("spill", True)
+    one.until(lasts)
+    one.set("spill", False)
+    one.until(lasts + 600)
+    (entry,) = log(one)
+    assert str(entry["end"])[11:19] == ("00:02:00" if late else "00:00:00") and entry["day_minutes"] == minutes

@@ -147,6 +147,26 @@ def test_a_dry_pump_hands_over_at_once_and_its_latch_is_its_own() -> None:
     assert one.control.commands == ("reservoir.latch", "p1.latch", "p2.latch")
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_latch_is_told_although_the_alarm_is_open_already(restart: bool) -> None:
+    one = bench(OWN, flow1=0.0, flow2=5.0)
+    alone = Bench(Tank("reservoir", "level", (PumpSpec("p1", FLOW),)), "2026-07-01T12:00:00", {"p1": False})
+    alone.set("flow", 0.0)
+    alone.set("level", 30)
+    one.override("p2", False)
+    for rig in (one, alone):
+        rig.until(H / 10)
+        if restart:
+            rig.restart()
+        rig.until(H)
+        told = [(kind, detail) for (_, kind, code), detail in zip(rig.events, rig.details, strict=True)
+                if code == "dry_run"]  # fmt: skip
+        assert told == [("alarm", {"latched": False}), ("change", {"latched": True})]
+        rig.reboot(600)
+        rig.command("reservoir.latch", "reset")
+        assert [kind for _, kind in rig.of("dry_run")] == ["alarm", "change", "cleared"]
+
+
 def test_a_latched_pump_stays_off_against_commands_until_its_own_reset() -> None:
     one = bench(OWN, flow1=0.0, flow2=0.0)
     one.until(H)
@@ -283,6 +303,29 @@ def test_a_pump_on_a_lost_module_hands_over_unless_its_flow_is_seen() -> None:
     assert seen.state.rotation.duty == ("p1",), "water flows"
     seen.set("flow", 5.0, Quality.STALE)
     assert seen.state.rotation.duty == ("p2",)
+
+
+@pytest.mark.parametrize("lost", ["feedback", "module"])
+def test_a_feedback_that_is_not_read_is_no_proof_that_a_failed_pump_runs(lost: str) -> None:
+    control = tank()
+    rotation = replace(control.group.rotation, with_feedback=frozenset({"p1"} if lost == "feedback" else ()))
+    one = bench(replace(control, group=Group(rotation)), level=60)
+    one.override("p1", True)
+    one.outputs["p1"] = one.outputs["p1"]._replace(feedback=False)  # its contactor does not close
+    one.set("level", 30)
+    one.override("p1", None)
+    one.until(600)
+    one.override("p1", True)
+    assert [kind for _, kind in alarms(one, "pump_failed")] == ["alarm"]
+    unread = one.now.monotonic if lost == "module" else float("inf")
+    one.outputs["p1"] = one.outputs["p1"]._replace(feedback=None, unread=unread)
+    one.until(1200)
+    one.restart()
+    one.until(1800)
+    assert len(alarms(one, "pump_failed")) == 1, "what is not read is no value"
+    one.outputs["p1"] = one.outputs["p1"]._replace(feedback=True, unread=float("inf"))
+    one.until(2400)
+    assert [kind for _, kind in alarms(one, "pump_failed")] == ["alarm", "cleared"]
 
 
 def lose(one: Bench, pump: str) -> None:

@@ -96,7 +96,7 @@ def test_dry_run_after_grace_and_half_a_minute_without_flow() -> None:
     trips = [45.0, 45 + 345.0, 45 + 2 * 345.0]
     assert [at for at, _, value, priority in one.edges if value is False and priority == 2] == trips
     assert one.value("well") is False and one.state.pumps[0].latched
-    assert one.of("dry_run") == [(45.0, "alarm")]
+    assert one.of("dry_run") == [(45.0, "alarm"), (trips[-1], "change")]
 
 
 def test_the_latch_outlives_restart_reboot_and_command_until_it_is_reset() -> None:
@@ -113,7 +113,7 @@ def test_the_latch_outlives_restart_reboot_and_command_until_it_is_reset() -> No
     one.set("flow", 5.0)
     one.command("reservoir.latch", "reset")
     assert one.value("well") is True
-    assert [kind for _, kind in one.of("dry_run")] == ["alarm", "cleared"]
+    assert [kind for _, kind in one.of("dry_run")] == ["alarm", "change", "cleared"]
 
 
 def test_three_dry_runs_in_more_than_an_hour_do_not_latch() -> None:
@@ -157,7 +157,7 @@ def test_a_counter_as_flow_must_grow() -> None:
     for at in range(5, 200, 10):
         one.plan(at, "flow", 100 + at)
     one.until(1000)
-    assert one.of("dry_run") == [(195 + 30.0, "alarm")]
+    assert one.of("dry_run") == [(195 + 30.0, "alarm"), (915.0, "change")]
 
 
 def test_a_counter_that_may_be_another_meters_shows_no_dry_run_for_two_minutes() -> None:

@@ -28,6 +28,8 @@ class AlarmState(NamedTuple):
     anchor: float | None = None
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
+    unsure: bool = False
+    """Whether the condition held was not known at the last step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,13 @@ class PointAlarm:
             severities = {ALARM: self.severity, FAULT: Severity.MINOR}
             raised, happenings = alarm_changes(self.subject, raised, standing, severities)
         anchor = boot_anchor(state.anchor, now)
-        return Step(updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor), (), happenings, due)
+        unsure = holds is None
+        state = updated(state, memory=memory, bad=bad, raised=raised, anchor=anchor, unsure=unsure)
+        return Step(state, (), happenings, due)
 
     def alike(self, state: AlarmState, view: View) -> bool:
         """While nothing is raised: what is may be older than the condition, and ends once that is known."""
-        if state.raised or state.bad is not None or lost_points(view, self.points):
+        if state.raised or state.unsure or state.bad is not None or lost_points(view, self.points):
             return False
         return self.condition.same(state.memory, view)
 

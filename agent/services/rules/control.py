@@ -52,6 +52,8 @@ class RuleState(NamedTuple):
     anchor: float | None = None
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
+    unsure: bool = False
+    """Whether the condition held was not known at the last step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Rule:
     def step(self, state: RuleState, view: View, now: Now) -> Step[RuleState]:
         state, t = self._here(state, now), now.monotonic
         memory, holds, due = self.judged.judge(state.memory, view, now)
+        unsure = holds is None
         bad = lost_points(view, self.points)
         if self._cautious and not holds and self.on_stale == "lock":
             holds = self._is_locked(state, view, now, bad)
@@ -141,7 +144,7 @@ class Rule:
         held = held.at(t, active and not spent)
         state = updated(
             state, memory=memory, active=active, known=state.known or known, held=held, spent=spent,
-            bad=None if not bad else t if state.bad is None else state.bad,
+            bad=None if not bad else t if state.bad is None else state.bad, unsure=unsure,
         )  # fmt: skip
         standing, due = self._standing(state, view, bad, due, t)
         raised, happenings = alarm_changes(self.subject, state.raised, standing, SEVERITIES)
@@ -150,7 +153,7 @@ class Rule:
     def alike(self, state: RuleState, view: View) -> bool:
         """While it rests, and its condition is known: an active one counts its time."""
         rests = state.known and state.bad is None and not (state.active or state.memory.on or state.spent)
-        if not rests or state.raised or state.held != Spell():
+        if not rests or state.unsure or state.raised or state.held != Spell():
             return False
         return not lost_points(view, self.points) and self.judged.same(state.memory, view)
 

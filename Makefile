@@ -19,7 +19,7 @@ help: ## this list
 	sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo ## a village on this machine, live in the terminal; SECONDS=90 ends it, SPEED=600 hurries, SITE=file
-	$(BIN)/bocage demo $(if $(SITE),--site '$(SITE)') $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED))
+	$(BIN)/bocage demo$(if $(SITE), --site '$(SITE)')$(if $(SECONDS), --seconds $(SECONDS))$(if $(SPEED), --speed $(SPEED))
 
 # Processes of pytest take one file after the other, those with the most tests first. One more than processors, for most
 # tests wait most of the time; four at the most: a container that may use two processors of sixty-four sees them all.

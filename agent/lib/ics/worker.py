@@ -149,7 +149,7 @@ def spans(content: bytes, timezone: str, since: int, until: int) -> list[tuple[i
     whole = [text for events in kept.groups.values() for event in events for text in event.texts]
     try:
         _expand(kept.head, whole, zone, begin, end, found)
-    except WrongIcs:
+    except (WrongIcs, MemoryError):
         raise
     except Exception:  # noqa: BLE001  whatever the libraries say of it: look for the event
         _blame(kept, zone, begin, end)
@@ -359,7 +359,7 @@ def _blame(kept: _Kept, zone: ZoneInfo, since: datetime, until: datetime) -> Non
     for events in kept.groups.values():
         try:
             _expand(kept.head, [text for event in events for text in event.texts], zone, since, until, set())
-        except WrongIcs:
+        except (WrongIcs, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001
             text = f"this event is not understood ({type(error).__name__})"

@@ -9,10 +9,12 @@ from typing import Any
 from agent.control.api import NEVER
 from agent.control.boot_time import BootShift
 
-__all__ = ["FOLD", "Spell", "next_fold"]
+__all__ = ["FOLD", "SAME_RUN", "Spell", "next_fold"]
 
 FOLD = 600.0
 """Seconds: on this grid the time that goes on is added to what was counted, so that a power cut costs no more of it."""
+SAME_RUN = 5.0
+"""Seconds by which the beginning of one and the same run may differ after a restart."""
 
 
 def next_fold(now: float) -> float:

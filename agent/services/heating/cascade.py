@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Now, Output, View, good
+from agent.control.spell import SAME_RUN
 from agent.services.heating.boiler import BAND, NO_HEAT, RISE, SAG, SILENCE, Burner, HeatCurve
 
 __all__ = [
@@ -30,8 +31,6 @@ __all__ = [
 APART = 60.0
 """Seconds between two stages that go off because the flow is too warm."""
 HOUR = 3600.0
-SAME_RUN = 5.0
-"""Seconds by which the beginning of one and the same run may differ after a restart."""
 
 
 @dataclass(frozen=True, slots=True)

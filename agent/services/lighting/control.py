@@ -20,7 +20,7 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Issued, Now, Output, Step, View, Wish, check_reset, good
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.named_calendars import calendar_input
-from agent.control.spell import next_fold
+from agent.control.spell import SAME_RUN, next_fold
 from agent.model import Kind, Point, Value
 from agent.services.lighting.faults import LAMP_FAULTS, SEVERITY, Watch
 from agent.services.lighting.lamps import SETTLE, Baseline, Lamps, Neighbour, Observation
@@ -39,8 +39,6 @@ TWILIGHT = timedelta(minutes=30)
 """After dawn and before dusk: between them lamps that burn are a fault."""
 LOOK = 10.0
 """Seconds until a meter that was not read since the output changed is looked at again."""
-SAME_RUN = 5.0
-"""Seconds by which the beginning of one and the same burn may differ after a restart."""
 _EARLY = 0.001
 """Seconds by which a moment counts as reached: two clocks differ by their rounding."""
 _NO_TIME = timedelta()

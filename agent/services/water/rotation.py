@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from agent.control.api import NEVER, Output, View, updated
 from agent.control.boot_time import BootShift
-from agent.control.spell import Spell, next_fold
+from agent.control.spell import SAME_RUN, Spell, next_fold
 
 __all__ = ["APART", "PumpRecord", "Rotation", "RotationState", "rotate", "runs"]
 
@@ -29,8 +29,6 @@ TURN = 24 * 3600.0
 """Seconds of one run after which another pump takes its turn, although the duty goes on."""
 LEAD = {"hours": 24 * 3600.0, "starts": 10.0}
 """Run time (s), or starts, by which a pump that was out of use for long is behind at the most: it catches that up."""
-SAME_RUN = 5.0
-"""Seconds by which the beginning of one and the same run may differ after a restart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from agent.cli.common import add_command, add_folders, add_json, asked
+from agent.cli.common import add_command, add_folders, add_json, asked, told
 from agent.lib.screen import shown, shown_json
 from agent.lib.timetext import local_text
 from agent.runtime.report import TIME_UNKNOWN, time_help, zone_of
@@ -64,15 +64,7 @@ def _reasons(status: Mapping[str, Any], alarm: Mapping[str, Any]) -> Iterable[st
     if alarm["code"] in _CONFIG:
         return ()
     detail = alarm.get("detail", {}).items()
-    return (_said(value) if key == "text" else f"{key}: {_said(value)}" for key, value in detail)
-
-
-def _said(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
+    return (told(value) if key == "text" else f"{key}: {told(value)}" for key, value in detail)
 
 
 def _lost(status: Mapping[str, Any], device: str) -> Iterator[str]:

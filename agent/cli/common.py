@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SITE_HELP", "CommandParser", "SitePlace", "add_command", "add_folders", "add_json", "add_places", "asked",
-    "find_by_site", "hint_start", "hint_sudo", "hint_time", "own_place", "place",
+    "find_by_site", "hint_start", "hint_sudo", "hint_time", "own_place", "place", "told",
 ]  # fmt: skip
 
 
@@ -245,3 +245,14 @@ def _in_memory(options: argparse.Namespace, site: str) -> Path:
     with suppress(OSError):
         os.close(open_folder(folder))
     return folder
+
+
+def told(value: Any) -> str:
+    """Words for a value in the detail of an event or an alarm."""
+    if isinstance(value, list):
+        return " ".join(map(told, value)) or "none"
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

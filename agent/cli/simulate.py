@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent.cli.common import SITE_HELP, add_command, add_json
+from agent.cli.common import SITE_HELP, add_command, add_json, told
 from agent.errors import ConfigError
 from agent.lib.screen import shown, shown_json
 from agent.lib.timetext import local_text
@@ -133,17 +133,8 @@ def _edge(one: Mapping[str, Any]) -> str:
 def _event(one: Mapping[str, Any]) -> str:
     if one["kind"] == "outcome":
         return f"command {one['id']} on {one['subject']}: {one['code']} {one['reason']}".rstrip()
-    detail = ", ".join(f"{key} {_told(value)}" for key, value in one["detail"].items())
+    detail = ", ".join(f"{key} {told(value)}" for key, value in one["detail"].items())
     return f"{one['kind']} {one['code']} {one['subject']} ({one['severity']}) {detail}".rstrip()
-
-
-def _told(value: Any) -> str:
-    """Words for a value in the detail of an event."""
-    if isinstance(value, list):
-        return " ".join(map(_told, value)) or "none"
-    if value is None:
-        return "unknown"
-    return _shown(value) if isinstance(value, bool) else str(value)
 
 
 def _shown(value: Any) -> str:

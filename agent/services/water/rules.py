@@ -264,17 +264,14 @@ def _check_order(at: Checked, limits: Mapping[str, Level]) -> None:
 
 def _check_reached(at: Checked, keys: Keys, tank: TankConfig) -> None:
     """A level at which pumps start or stop is one that the sensor can show: else it overflows, or runs empty."""
-    scale = at.good_range(tank.level)
-    if scale is None:
-        return
     other = None if tank.tariff is None else tank.tariff.otherwise
     rest: tuple[Keys, object] = (keys, tank) if other is None else ((*keys, "tariff", "otherwise"), other)
     for place, part in (((*keys, "tariff"), tank.tariff), rest):
         for key in ("start", "stop"):
             limit = getattr(part, key, None)
-            if limit is not None and not scale[0] <= limit <= scale[1] and not at.wrong(*place):
-                text = f"{key} {number(limit)} % is never reached: {at.shows(tank.level)}"
-                at.warn((*place, key), f"{text}; the pump would never {key}")
+            if limit is not None and not at.wrong(*place):
+                then = f"the pump would never {key}"
+                at.check_reached((*place, key), tank.level, f"{key} {number(limit)} %", limit, then=then)
     for key in ("low", "high", "both_below"):
         limit = getattr(tank, key)
         if limit is not None:

@@ -316,16 +316,19 @@ class Checked:
         values = f"{number(found[0])} to {number(found[1])} {self.site.signals[reference].unit}".rstrip()
         return f"{reference} shows {values} (line {self.line('signals', reference)})"
 
-    def check_reached(self, keys: Keys, reference: str, limit: str, value: float, side: str = "") -> None:
+    def check_reached(
+        self, keys: Keys, reference: str, limit: str, value: float, side: str = "", then: str = ""
+    ) -> None:
         """Warn of a limit that no good value passes. `side` is where values pass it, `above` or `below`; without one
-        they reach it."""
+        they reach it. `then` is what comes of that."""
         found = self.good_range(reference)
         if found is None:
             return
         below, above = side == "below", side == "above"
         never = value <= found[0] if below else value >= found[1] if above else not found[0] <= value <= found[1]
         if never:
-            self.warn(keys, f"{limit} is never {'passed' if side else 'reached'}: {self.shows(reference)}")
+            what = f"{limit} is never {'passed' if side else 'reached'}: {self.shows(reference)}"
+            self.warn(keys, what, then or None)
 
     def profile_unit(self, device: str, point: str) -> str:
         """The unit of a device's point by its profile. Empty: there is no such point, or it has none."""

@@ -338,14 +338,21 @@ async def test_a_big_step_is_followed_when_it_has_held(house, thermostat):
     assert days == [15, 16]
 
 
-async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
-    class Counting(type(thermostat())):
+@pytest.fixture
+def counter(thermostat):
+    """A control that tells how often it was stepped."""
+
+    class Counting(thermostat):
         points = (Point("room.steps", "room"),)
 
         def figures(self, state):
             return {"room.steps": state.steps}
 
-    engine, told = house.engine(Counting(period=1)), []
+    return Counting
+
+
+async def test_an_account_is_told_once_it_is_on_flash(house, counter):
+    engine, told = house.engine(counter(period=1)), []
     engine.publish = told.extend
     for _ in range(200):
         await engine.look()
@@ -353,23 +360,17 @@ async def test_an_account_is_told_once_it_is_on_flash(house, thermostat):
     assert [reading.point for reading in told] == ["room.steps"] * len(told) and 3 <= len(told) <= 5
     values = [reading.value for reading in told]
     assert values == sorted(values) and values[-1] <= house.memory["control.room"]["steps"]
-    engine = house.engine(Counting())
+    engine = house.engine(counter())
     engine.publish = told.extend
     await engine.look()
     assert told[-1].value >= values[-1], "a counter never goes back"
 
 
 @pytest.mark.parametrize("cut_at", [0, 13, 59, 60, 61, 90, 119, 120, 121, 150, 199])
-async def test_what_was_told_is_not_lost_with_the_power(house, thermostat, cut_at):
+async def test_what_was_told_is_not_lost_with_the_power(house, counter, cut_at):
     """Wishes that change keep the state at other moments, and the disk refuses for a while."""
 
-    class Counting(type(thermostat())):
-        points = (Point("room.steps", "room"),)
-
-        def figures(self, state):
-            return {"room.steps": state.steps}
-
-    engine, told = house.engine(Counting(period=1)), []
+    engine, told = house.engine(counter(period=1)), []
     engine.publish = told.extend
     for second in range(cut_at + 1):
         house.memory.refuses = 20 <= second < 100
@@ -377,7 +378,7 @@ async def test_what_was_told_is_not_lost_with_the_power(house, thermostat, cut_a
         await engine.look()
         house.clock.at += 1
     house.memory.power_cut()
-    again = house.engine(Counting(period=1))
+    again = house.engine(counter(period=1))
     assert again.own_points()["room.steps"] >= max((one.value for one in told), default=0)
     if cut_at == 199:
         assert len(told) > 2, "it is told again once the disk takes it"

@@ -91,6 +91,24 @@ class Plain(Bench):
         raise AssertionError("it never settles")
 
 
+def befell(one: Any, what: str, value: Any) -> bool:
+    """Whether this is no reading, but something that befalls the box or an output; then it has."""
+    if what == "restart":
+        one.restart()
+    elif what == "reboot":
+        one.reboot(300.0)
+    elif what == "clock":
+        one.trusted = value
+        one.settle()
+    elif what == "broken":
+        one.broken = set(value)
+    elif what in ("p1", "p2"):
+        one.override(what, value)
+    else:
+        return False
+    return True
+
+
 def lived(control: Any, life: Any) -> Any:
     """All that a control does in this life."""
     one = Plain(control, START, {"p1": False, "p2": False})
@@ -103,19 +121,10 @@ def lived(control: Any, life: Any) -> Any:
                 level = min(max(level + value, 0.0), 100.0)
                 one.until(one.t + 60.0)
                 one.set("level", round(level, 1))
-        elif what == "restart":
-            one.restart()
-        elif what == "reboot":
-            one.reboot(300.0)
-        elif what == "clock":
-            one.trusted = value
-            one.settle()
+        elif befell(one, what, value):
+            pass
         elif what == "reset":
             one.command(f"{control.name}.latch", "reset")
-        elif what == "broken":
-            one.broken = set(value)
-        elif what in ("p1", "p2"):
-            one.override(what, value)
         else:
             level = value if what == "level" and quality is Quality.GOOD else level
             one.set(what, value, quality)
@@ -329,20 +338,11 @@ def test_what_a_water_point_sees_is_all_that_it_goes_by(control: WaterPoint, lif
     one, index = Seeing(control, START, {"p1": False, "p2": False}), 0
     for wait, (what, value), quality in life:
         one.until(one.t + wait)
-        if what == "restart":
-            one.restart()
-        elif what == "reboot":
-            one.reboot(300.0)
-        elif what == "clock":
-            one.trusted = value
-            one.settle()
+        if befell(one, what, value):
+            pass
         elif what == "reset":
             if control.commands:
                 one.command(f"{control.name}.latch", "reset")
-        elif what == "broken":
-            one.broken = set(value)
-        elif what in ("p1", "p2"):
-            one.override(what, value)
         elif what == "drawn":
             index = (index + value) % 1000 if control.dial is not None else index + value
             one.set("count", index, quality)
@@ -363,13 +363,8 @@ def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
     one, index = Plain(DISTRICT, START, {}), {"count": 0, "out": 0}
     for wait, (what, value), quality in life:
         one.until(one.t + wait)
-        if what == "restart":
-            one.restart()
-        elif what == "reboot":
-            one.reboot(300.0)
-        elif what == "clock":
-            one.trusted = value
-            one.settle()
+        if befell(one, what, value):
+            pass
         elif what == "level":
             one.set("level", value, quality)
         elif what in index:

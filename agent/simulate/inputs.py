@@ -101,6 +101,25 @@ class Follows:
         return NEVER
 
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Parts of a circle turned by it lie evenly, and none twice."""
+
+
+class Rippling:
+    """A number that moves by up to `ripple` around another input's, by a step each time the grid comes: two steps that
+    follow each other differ by three quarters of `ripple` or more."""
+
+    def __init__(self, inner: Source, ripple: float) -> None:
+        self._inner, self._ripple = inner, ripple
+
+    def value(self, now: float) -> Value:
+        part = math.floor(now / GRID + 1e-9) * GOLDEN % 1
+        return round(float(self._inner.value(now) or 0) + self._ripple * (2 * part - 1), 6)
+
+    def next(self, _now: float) -> float:
+        return NEVER
+
+
 class Warm:
     """dT/dt = (target - T) / tau, exactly; `target` is asked before anything moves, by `settle`."""
 
@@ -180,7 +199,8 @@ def _source(one: ScenarioInput, step: float, share: Callable[[str], float], unit
         return Counter(one.rate.of(unit), step, one.from_, NEVER if one.until is None else one.until)
     if one.follows is not None:
         on = True if one.on is None else one.on
-        return Follows(one.follows, on, False if one.off is None else one.off, share)
+        follows = Follows(one.follows, on, False if one.off is None else one.off, share)
+        return follows if one.ripple is None else Rippling(follows, one.ripple)
     return Steps(((0.0, one.constant),))
 
 

@@ -38,7 +38,7 @@ _KEYS: dict[str, tuple[set[str], set[str]]] = {
     "ramp": (set(), set()),
     "sine": (set(), set()),
     "rate": (set(), {"from_", "until"}),
-    "follows": (set(), {"on", "off"}),
+    "follows": (set(), {"on", "off", "ripple"}),
     "flow": ({"tau", "on", "off", "heater"}, {"start"}),
     "room": ({"tau", "gain", "start", "heater", "outdoor"}, set()),
     "modulating": ({"tau", "off", "heater"}, {"on", "start"}),
@@ -176,6 +176,8 @@ class ScenarioInput(Model):
     tau: TimeSpan | None = None
     on: Level | None = None
     off: Level | None = None
+    ripple: Annotated[float, Field(gt=0)] | None = None
+    """By how much the value moves around `on` and `off` at most, in the unit of the input: another one each minute."""
     start: float | None = None
     gain: float | None = None
     """K above outdoors in the end, with the heater on for good; radiators: K of the room for each K of their flow."""
@@ -359,6 +361,8 @@ class _Check:
         ):
             self._outdoors((*keys, "outdoor"), name, one.outdoor)
         self._words(keys, name, one)
+        if one.follows is not None and one.ripple is not None:
+            self._ripple(keys, name, one)
         if one.rate is not None:
             self._rate((*keys, "rate"), name, one.rate)
         if one.until is not None and one.until <= one.from_:
@@ -372,6 +376,12 @@ class _Check:
                 self._at.known((*keys, key), "actuator", actuator, self._actuators)
         if one.flow is not None and self._at.known((*keys, "flow"), "input", one.flow, self._scenario.inputs):
             self._outdoors((*keys, "flow"), name, one.flow)
+
+    def _ripple(self, keys: Keys, name: str, one: ScenarioInput) -> None:
+        """On and off do not move."""
+        if any(value is None or isinstance(value, bool) for value in (one.on, one.off)):
+            text = f"a ripple moves numbers; write what {name} reads then, such as on: 1800, off: 2"
+            self._at.error((*keys, "ripple"), text)
 
     def _words(self, keys: Keys, name: str, one: ScenarioInput) -> None:
         """A word is for an input that a control reads as one."""

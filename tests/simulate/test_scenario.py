@@ -30,6 +30,17 @@ WRONG = [
     (START + "inputs: {temp: {constant: 5, tau: 5min}}\n", 's.yaml:3:30: error: "tau" does not belong to constant'),
     (START + "inputs: {temp: {model: flow, tau: 5min, on: 60, off: 20}}\n", '"heater" is missing in temp (flow)'),
     (START + "inputs: {temp: {follows: km3}}\n", 's.yaml:3:26: error: unknown actuator "km3"; did you mean "km1"?'),
+    (
+        START + "inputs: {temp: {follows: km1, on: 50, off: 10, ripple: some}}\n",
+        's.yaml:3:56: error: expected a number, found "some"',
+    ),
+    (START + "inputs: {temp: {follows: km1, on: 50, off: 10, ripple: 0}}\n", "s.yaml:3:56: error:"),
+    (START + "inputs: {temp: {constant: 5, ripple: 1}}\n", 's.yaml:3:30: error: "ripple" does not belong to constant'),
+    (
+        START + "inputs: {temp: {follows: km1, ripple: 1}}\n",
+        "s.yaml:3:39: error: a ripple moves numbers; write what temp reads then, such as on: 1800, off: 2",
+    ),
+    (START + "inputs: {temp: {follows: km1, on: 50, off: off, ripple: 1}}\n", "error: a ripple moves numbers"),
     (START + "inputs: {temp: {rate: 30 L/h}}\n", "s.yaml:3:23: error: temp is no counter"),
     (START + "inputs: {ct: {rate: 3 apples/h}}\n", 's.yaml:3:21: error: "3 apples/h" is no rate; write 30 L/h'),
     (START + "inputs: {ct: {rate: inf L/h}}\n", 's.yaml:3:21: error: "inf L/h" is no rate'),

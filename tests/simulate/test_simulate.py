@@ -1,6 +1,7 @@
 """What a scenario does to a site, to the second."""
 
 import asyncio
+import itertools
 import os
 import pty
 import signal
@@ -10,10 +11,12 @@ import pytest
 
 from agent.cli import main
 from agent.simulate import Simulation, read_scenario
+from agent.simulate.inputs import source
 from agent.simulate.loop import VirtualLoop
 from agent.site.build import build_settings
 from agent.site.loader import load
 
+START = 'start: "2026-01-15T12:00:00+01:00"\nduration: 24h\n'
 SITES = Path(__file__).parents[2] / "config"
 
 
@@ -100,6 +103,28 @@ def test_a_welded_contactor_shows_in_its_feedback_and_in_what_follows(bench):
     )
     assert events(found, "alarm") == [("output_mismatch", "km1", 9008)], "after a second write, although the coil obeys"
     assert [one["code"] for one in found["final"]["alarms"]] == ["output_mismatch"]
+
+
+STILL = "alarms: {still: {point: temp, still: 0.2, for: 10min}}\n"
+
+
+@pytest.mark.parametrize(("ripple", "raised"), [("", [("point_alarm", "still", 600)]), (", ripple: 0.4", [])])
+def test_what_follows_moves_each_minute_by_its_ripple(bench, ripple, raised):
+    bench.site(STILL)
+    text = f"inputs: {{temp: {{follows: km1, on: 50, off: 10{ripple}}}}}\n"
+    assert events(bench.run(text), "alarm") == raised
+
+
+def test_a_ripple_is_the_same_in_each_run_and_stays_within_its_size(bench):
+    assert bench.problems(START + "inputs: {temp: {follows: km1, on: 50, off: 10, ripple: 0.4}}\n") == []
+    for share, middle in ((0.0, 10), (0.3, 22), (1.0, 50)):  # off, a lamp that is dimmed, on
+        one = bench.scenario.inputs["temp"]
+        played, again = (source(one, 1.0, lambda _name, share=share: share, lambda _name: None) for _ in range(2))
+        values = [played.value(60.0 * minute) for minute in range(10_000)]
+        assert [again.value(60.0 * minute + 59) for minute in range(10_000)] == values, "it holds for its minute"
+        assert len(set(values)) == len(values)
+        assert min(abs(before - after) for before, after in itertools.pairwise(values)) > 0.3
+        assert middle - 0.4 <= min(values) < middle - 0.39 and middle + 0.39 < max(values) <= middle + 0.4
 
 
 def test_an_index_is_set_by_command_and_an_alarm_is_acknowledged(bench):

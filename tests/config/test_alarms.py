@@ -65,7 +65,7 @@ def alarms(said: Lines, *lines: str) -> list[str]:
     """What is said of these lines of the section, by line and column in it."""
     found = said(SITE + "".join(f"  {line}\n" for line in lines))
     numbered = [one.split(":", 2) for one in found]
-    return [f"{int(line) - FIRST + 1}:{column}:{rest}" for line, column, rest in numbered if int(line) > 2]
+    return [f"{int(line) - FIRST + 1}:{column}:{rest}" for line, column, rest in numbered if int(line) >= FIRST]
 
 
 def test_a_good_file_says_nothing(said: Lines) -> None:

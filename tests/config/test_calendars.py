@@ -165,8 +165,31 @@ CIRCUIT = (
 def test_season_and_exceptions_of_a_circuit(
     said: Callable[[str], list[str]], kind: str, key: str, expected: list[str]
 ) -> None:
-    found = said(CIRCUIT % (kind, key))
+    found = [line for line in said(CIRCUIT % (kind, key)) if "nothing uses market" not in line]
     assert [line.partition("; known here")[0] for line in found] == expected
+
+
+UNUSED = (
+    "6:13: warning: nothing uses market: no circuit, zone, water point, alarm or rule names it; write calendar: market "
+    "there, or leave it out"
+)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("", [UNUSED]),
+        ("alarms: {busy: {calendar: market, for: 1h}}\n", []),
+        ("rules: {a: {if: {all: [{calendar: market}, {times: [\"06:00-07:00\"]}]}, then: {actuator: km2, value: on}}}\n",
+         ['10:89: error: unknown actuator "km2"; did you mean "km"?']),
+        ("alarms: {busy: {calendar: markt, for: 1h}}\n", ['10:27: error: unknown calendar "markt"; did you mean "market"?']),
+        ("alarms: {busy: {calendar: market, for: 10}}\n", ["10:40: error: 10 has no unit; write 10s, 10min or 10h"]),
+    ],
+)  # fmt: skip
+def test_a_calendar_that_nothing_names_is_warned_of(
+    said: Callable[[str], list[str]], rest: str, expected: list[str]
+) -> None:
+    assert said(CIRCUIT % ("road", "") + rest) == expected
 
 
 TABLES = """

@@ -13,6 +13,12 @@ BOTH = "71:14: warning: supply and drain are both open"
     ("before", "after", "message"),
     [
         (
+            "air-temp:    {from: out-1.temperature, unit: degC}",
+            "air-temp:    {from: out-1.temperature, unit: degC, stale_after: 90min}",
+            "30:67: warning: 90min has no effect: air-temp is stale with out-1, after 1h (line 24); write the longer "
+            "time there",
+        ),
+        (
             "well:   {output: io-3.relay1, safe_state: off,",
             "well:   {output: io-3.relay1, safe_state: off, refresh: 500ms,",
             "40:59: error: 500ms is too often: refresh must be at least 1 s",

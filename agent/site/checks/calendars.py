@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from agent.site.calendar_files import CalendarFiles
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.models.calendars import CalendarConfig
 
-__all__ = ["check_calendars"]
+__all__ = ["check_calendars", "check_use_of_calendars"]
 
 _WEEKLY = ("days", "times", "leave_out", "add")
 
@@ -37,3 +39,25 @@ def _check_days(at: Checked, keys: Keys, name: str, one: CalendarConfig) -> None
     for index, day in enumerate(one.add):
         if day in one.leave_out:
             at.error((*keys, "add", index), f"{day} is in leave_out as well, which beats it; keep one of them")
+
+
+def check_use_of_calendars(at: Checked) -> None:
+    """Warn of a calendar that nothing names. In a file without services none can be yet, and where another calendar is
+    unknown that name may mean it."""
+    if at.lacks_any("calendar") or not any(at.written(service.name) for service, _ in at.site.services()):
+        return
+    others = {name: section for name, section in at.document.data.items() if name != "calendars"}
+    named = set(_texts(others))
+    for name in at.site.calendars:
+        if name not in named:
+            text = f"nothing uses {name}: no circuit, zone, water point, alarm or rule names it"
+            at.warn(("calendars", name), text, f"write calendar: {name} there, or leave it out", at_key=True)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts of a part of the file, also of a part that is wrong in itself."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)

@@ -97,8 +97,8 @@ class Checked:
         if not self.wrong(*keys):
             self.document.report(keys, message, costs_bus_only=True)
 
-    def warn(self, keys: Keys, message: str, hint: str | None = None) -> None:
-        self._report(keys, message, hint, "warning", False, False)
+    def warn(self, keys: Keys, message: str, hint: str | None = None, at_key: bool = False) -> None:
+        self._report(keys, message, hint, "warning", at_key, False)
 
     def _report(
         self, keys: Keys, message: str, hint: str | None, severity: Severity, at_key: bool, rule: bool
@@ -121,6 +121,10 @@ class Checked:
             return
         if not self.wrong(*keys):
             self._unknown.setdefault((what, name), []).append((keys, hint))
+
+    def lacks_any(self, what: str) -> bool:
+        """Whether the file names something of this sort that is not there."""
+        return any(sort == what for sort, _ in self._unknown)
 
     def report_unknown(self) -> None:
         """Report each unknown name where it is used first, with the other lines that use it."""

@@ -79,12 +79,28 @@ def _check_point_signal(at: Checked, name: str, source: PointRef) -> None:
         at.error(
             (*keys, "signal"), f"{signal.from_} is in {unit or 'no unit'}; a 4-20mA source is in uA or mA"
         )  # fmt: skip
-    interval = at.site.devices[source.device].point_interval(source.point)
-    if signal.stale_after is not None and interval is not None and signal.stale_after < interval:
+    if signal.stale_after is not None:
+        _check_stale_after(at, (*keys, "stale_after"), name, signal.stale_after, source)
+
+
+def _check_stale_after(at: Checked, keys: Keys, name: str, stale_after: float, source: PointRef) -> None:
+    """A signal is read before it is stale, and is stale with its device. A longer time than the device's default of
+    three polls is no slip: such files say how long a value may drive something, and are right if the poll is longer."""
+    device = at.site.devices[source.device]
+    interval = device.point_interval(source.point)
+    own, line = DURATION.format(stale_after), at.line("devices", source.device)
+    if interval is not None and stale_after < interval:
         at.error(
-            (*keys, "stale_after"),
-            f"{name} goes stale after {DURATION.format(signal.stale_after)}, before {source.device} is read again "
-            f"(every {DURATION.format(interval)}, line {at.line('devices', source.device)})",
+            keys,
+            f"{name} goes stale after {own}, before {source.device} is read again "
+            f"(every {DURATION.format(interval)}, line {line})",
+        )
+    elif device.stale_after is not None and stale_after > device.stale_after:
+        at.warn(
+            keys,
+            f"{own} has no effect: {name} is stale with {source.device}, after {DURATION.format(device.stale_after)} "
+            f"(line {line})",
+            "write the longer time there",
         )
 
 

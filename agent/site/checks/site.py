@@ -9,7 +9,7 @@ from agent.site.calendar_files import CalendarFiles
 from agent.site.checks.actuators import check_actuators
 from agent.site.checks.brokers import check_url
 from agent.site.checks.buses import check_buses, check_drivers
-from agent.site.checks.calendars import check_calendars
+from agent.site.checks.calendars import check_calendars, check_use_of_calendars
 from agent.site.checks.devices import check_devices
 from agent.site.checks.mistakes import check_place, check_unit
 from agent.site.checks.names import Checked, PointRef
@@ -45,6 +45,7 @@ def check_site(
     _check_parts(at)
     for service, section in site.services():
         service.rules.check(at, section)
+    check_use_of_calendars(at)
     check_peers(at)
     for name in site.signals:
         check_unit(at, name)

@@ -97,6 +97,9 @@ class Refused(DeviceError):
 class Rejected(BocageError):
     """A write that is not allowed; the message is the reason that the sender gets."""
 
+    point: str = ""
+    """The point that was asked for, where no command was made of the message."""
+
 
 class StorageError(BocageError):
     """Durable storage, of the outbox or of the state file, cannot be written or read."""

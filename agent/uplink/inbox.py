@@ -157,7 +157,7 @@ class Inbox:
             command = self._dialect.command(name, message.payload, message.at)
             command = replace(command, origin=Origin.MQTT, by=command.by or Origin.MQTT.value)
         except Rejected as rejected:
-            return await self._refuse(name, str(rejected))
+            return await self._refuse(name, str(rejected), rejected.point)
         _remember(self._seen, name, None)
         log.info("command received id=%s point=%s value=%r by=%r", name, command.point, command.value, command.by)
         outcome = await self._submit(command)
@@ -197,8 +197,8 @@ class Inbox:
         on_record.set_result(outcome.on_record)
         return outcome
 
-    async def _refuse(self, name: str, reason: str) -> Outcome:
-        outcome = self._rejected(name, reason)
+    async def _refuse(self, name: str, reason: str, point: str = "") -> Outcome:
+        outcome = self._rejected(name, reason, point)
         now = outcome.at
         if not self._no_commands.take(self._clock.monotonic()):
             return replace(outcome, on_record=False)
@@ -210,8 +210,8 @@ class Inbox:
             await self._outbox.put_event(Event("audit", "command_refused", "mqtt", now, Severity.MINOR, detail))
         return outcome
 
-    def _rejected(self, name: str, reason: str) -> Outcome:
-        return Outcome(name[:64], "", None, OutcomeState.REJECTED, reason, self._clock.now())
+    def _rejected(self, name: str, reason: str, point: str = "") -> Outcome:
+        return Outcome(name[:64], point, None, OutcomeState.REJECTED, reason, self._clock.now())
 
 
 def _remember(names: OrderedDict[str, _T], name: str, word: _T) -> None:

@@ -240,6 +240,22 @@ async def test_malformed_ones_get_a_rejected_outcome(site: Any, until: Any) -> N
         assert site.outbox.events[0].code == "command_refused" and not site.commands
 
 
+async def test_a_wrong_value_is_refused_with_its_point(site: Any, until: Any) -> None:
+    async with ScriptedBroker() as broker, site.up(broker.port):
+        await until(lambda: broker.subscribed)
+        await broker.send("bocage/v1/village/cmd/c1", body(point="school.mode", value="confort"))
+        await broker.send("bocage/v1/village/cmd/c2", body(id="c2", point="km1", value="confort"))
+        await broker.send("bocage/v1/village/cmd/c3", body(id="c3", point="k\n1", tll_ms=5))
+        await until(lambda: len(site.outbox.outcomes) == 3)
+        words = 'value must be a number, true, false, "on", "off", "ack", "reset" or null, not "confort"'
+        assert [(one.point, one.value, one.reason) for one in site.outbox.outcomes] == [
+            ("school.mode", None, f"{words}; school.mode takes comfort, reduced, frost, off or auto"),
+            ("km1", None, words),
+            ("", None, 'unknown key "tll_ms", did you mean ttl_ms?'),
+        ]
+        assert not site.commands
+
+
 async def test_a_retained_command_is_refused_and_alarmed(site: Any, until: Any) -> None:
     async with ScriptedBroker() as broker, site.up(broker.port):
         await until(lambda: broker.subscribed)

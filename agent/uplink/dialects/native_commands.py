@@ -6,6 +6,7 @@ writable and its value is within the range.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Never
 
@@ -18,6 +19,7 @@ __all__ = ["parse"]
 
 _WORDS = ("ack", "reset", "comfort", "reduced", "frost", "auto")
 """Values for alarms, latches and the modes of zones."""
+_MODES = "comfort, reduced, frost, off or auto"
 _KEYS = ("id", "point", "value", "issued_at", "expires_at", "ttl_ms", "hold_ms", "by", "if", "key", "sig")
 _LARGEST = 1e15
 """No value of an actuator comes near; beyond it a float no longer holds every whole number."""
@@ -29,6 +31,15 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
     Keys that we do not know are refused: to pass over a misspelt `ttl_ms` would carry out more than was asked for.
     """
     body = _object(payload)
+    try:
+        return _command(topic_id, body, received)
+    except Rejected as rejected:
+        with contextlib.suppress(Rejected):
+            rejected.point = _text(body, "point", 200)
+        raise
+
+
+def _command(topic_id: str, body: dict[str, Any], received: Instant) -> Command:
     for key in body:
         if key not in _KEYS:
             near = nearest(key, _KEYS)
@@ -39,10 +50,11 @@ def parse(topic_id: str, payload: bytes, received: Instant) -> Command:
         raise Rejected("value is missing (null releases)")
     if (body_id := _text(body, "id", 64)) != topic_id:
         raise Rejected(f"id is {_shown(body_id)}, but the topic says {_shown(topic_id)}")
+    point = _text(body, "point", 200)
     return Command(
         id=topic_id,
-        point=_text(body, "point", 200),
-        value=_value(body["value"]),
+        point=point,
+        value=_value(body["value"], point),
         received=received,
         issued_at=_milliseconds(body, "issued_at"),
         expires_at=_milliseconds(body, "expires_at"),
@@ -94,14 +106,16 @@ def _text(body: dict[str, Any], key: str, longest: int) -> str:
     return text
 
 
-def _value(value: Any) -> Value:
+def _value(value: Any, point: str = "") -> Value:
     if value in ("on", "off"):
         return bool(value == "on")
     if value is None or isinstance(value, bool) or value in _WORDS:
         return value  # type: ignore[no-any-return]
     if isinstance(value, int | float) and abs(value) <= _LARGEST:
         return value  # nothing else may be asked of a whole number of hundreds of digits: it is no float
-    raise Rejected(f'value must be a number, true, false, "on", "off", "ack", "reset" or null, not {_shown(value)}')
+    modes = f"; {point} takes {_MODES}" if point.endswith(".mode") else ""
+    words = '"on", "off", "ack", "reset"'
+    raise Rejected(f"value must be a number, true, false, {words} or null, not {_shown(value)}{modes}")
 
 
 def _condition(wanted: Any) -> tuple[str, Value] | None:

@@ -180,9 +180,10 @@ UNUSED = (
     [
         ("", [UNUSED]),
         ("alarms: {busy: {calendar: market, for: 1h}}\n", []),
-        ("rules: {a: {if: {all: [{calendar: market}, {times: [\"06:00-07:00\"]}]}, then: {actuator: km2, value: on}}}\n",
-         ['10:89: error: unknown actuator "km2"; did you mean "km"?']),
-        ("alarms: {busy: {calendar: markt, for: 1h}}\n", ['10:27: error: unknown calendar "markt"; did you mean "market"?']),
+        ("rules: {a: {if: {all: [{calendar: market}, {times: 06:00-07:00}]}, then: {actuator: km2, value: on}}}\n",
+         ['10:85: error: unknown actuator "km2"; did you mean "km"?']),
+        ("alarms: {busy: {calendar: markt, for: 1h}}\n",
+         ['10:27: error: unknown calendar "markt"; did you mean "market"?']),
         ("alarms: {busy: {calendar: market, for: 10}}\n", ["10:40: error: 10 has no unit; write 10s, 10min or 10h"]),
     ],
 )  # fmt: skip

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER", "Accounts", "Alarming", "Attentive", "Commanded", "Control", "Count", "Counting", "Discreet", "Exact",
-    "Factual", "Filling", "Happening", "Indifferent", "Input", "Issued", "Metered", "Now", "Output", "Overridden",
-    "Pressed", "Priced", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset", "fields",
-    "good", "lost_points", "updated",
+    "Factual", "Filling", "Happening", "Indifferent", "Input", "Issued", "Latching", "Metered", "Now", "Output",
+    "Overridden", "Pressed", "Priced", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset",
+    "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -236,6 +236,14 @@ class Counting(Protocol):
 
     def mark(self, state: Any) -> object:
         """When this changes, the state is written to flash at once."""
+
+
+@runtime_checkable
+class Latching(Protocol):
+    """A control with alarms that only a `reset` ends, once they are latched."""
+
+    def latched(self, state: Any) -> Sequence[tuple[str, str]]:
+        """The code and the subject of each that is latched now."""
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ from agent.control.api import (
     Indifferent,
     Input,
     Issued,
+    Latching,
     Metered,
     Now,
     Output,
@@ -335,6 +336,11 @@ class Engine:
             wishes = self._wishes.of(rule.name)
             if named or any(wish.actuator == name for wish in wishes):
                 yield Doing(rule.control, rule.state, wishes, rule.due, rule.failed)
+
+    def latched(self) -> set[tuple[str, str]]:
+        """The alarms, code and subject, that only a reset ends."""
+        latching = ((rule.control, rule.state) for rule in self._rules if isinstance(rule.control, Latching))
+        return {alarm for control, state in latching for alarm in control.latched(state)}
 
     def own_points(self) -> dict[str, Value]:
         """The figures and facts of all controls at present, by the ids of their points."""

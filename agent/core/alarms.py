@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from agent.clock import Clock
@@ -133,17 +133,22 @@ class OpenAlarms:
         if changed:
             await _remember(self._memory, "open", {key: dict(one) for key, one in self._open.items()})
 
-    def status(self, wrong: Iterable[GatewayCondition] = ()) -> list[dict[str, Any]]:
+    def status(
+        self, wrong: Iterable[GatewayCondition] = (), latched: Collection[tuple[str, str]] = ()
+    ) -> list[dict[str, Any]]:
         """The open alarms, the gravest first: code, subject, severity, since (ISO 8601, UTC, or None), acked.
 
-        Those of the gateway, by what is wrong with it now, have a detail; so has one with a text.
+        Those of the gateway, by what is wrong with it now, have a detail; so has one with a text, and one that is
+        `latched` now (code and subject), also if it was raised before that.
         """
         grave = [str(severity) for severity in Severity]
         details = {f"{one.code}.{one.subject}": one.detail for one in wrong}
         found: list[dict[str, Any]] = []
         for name, one in self._open.items():
-            text = {"text": one["text"]} if "text" in one else {}
-            found.append({key: one[key] for key in one if key != "text"} | {"detail": details.get(name, text)})
+            own: dict[str, Any] = {"text": one["text"]} if "text" in one else {}
+            if (one["code"], one["subject"]) in latched:
+                own["latched"] = True
+            found.append({key: one[key] for key in one if key != "text"} | {"detail": details.get(name, own)})
         return sorted(found, key=lambda one: grave.index(one["severity"]))
 
     def raised(self) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ class Overview:
             "clock": "synced" if parts.clock.trusted else "unsynced",
             "points": present_points(parts.hub, now),
             "actuators": parts.arbiter.status(),
-            "alarms": parts.open_alarms.status(self.conditions()),
+            "alarms": parts.open_alarms.status(self.conditions(), parts.engine.latched()),
             "uplink": parts.uplink.status() if parts.uplink is not None else {"state": LinkState.OFF},
             "outbox": {**parts.outbox.status(), "published": parts.hub.published},
             "buses": [*parts.buses.status(), *settings.idle_buses],

@@ -45,6 +45,7 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
     names = [found["name"]] if found is not None else _actuators(doing)
     actuators = [one for one in map(arbiter.explain, names) if one is not None]
     controls = [await _control(parts, one, now, names) for one in doing]
+    open_alarms = parts.open_alarms.status((), parts.engine.latched())
     subjects = {name, *names, *(control["name"] for control in controls)}
     return {
         "name": name,
@@ -52,7 +53,7 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
         "timezone": parts.settings.timezone,
         "actuators": actuators,
         "controls": controls,
-        "alarms": [alarm for alarm in parts.open_alarms.status() if alarm["subject"] in subjects],
+        "alarms": [alarm for alarm in open_alarms if alarm["subject"] in subjects],
     }
 
 

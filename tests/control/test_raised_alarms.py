@@ -89,6 +89,32 @@ async def test_the_alarm_of_a_control_that_left_the_file_is_cleared_once(box: Bo
         assert not box.is_open
 
 
+@dataclass(frozen=True)
+class Lockout(Overheat):
+    """The same, latched from 40 on."""
+
+    latch: float = 40
+
+    def step(self, state: frozenset[str], view: Any, now: Any) -> Step[frozenset[str]]:
+        found = super().step(state - {"latched"}, view, now)
+        latched = "latched" in state or (good(view, self.point) or 0) > self.latch
+        return found._replace(state=found.state | {"latched"}) if latched else found
+
+    def latched(self, state: frozenset[str]) -> list[tuple[str, str]]:
+        return [("overheat", self.name)] if "latched" in state else []
+
+
+async def test_an_open_alarm_that_is_latched_later_says_so(box: Box) -> None:
+    box.start(Lockout())
+    for value, detail in ((31, {}), (41, {"latched": True}), (32, {"latched": True})):
+        await box.read(value)
+        (one,) = box.open.status((), box.engine.latched())
+        assert (one["code"], one["subject"], one["detail"]) == ("overheat", "room", detail)
+    assert box.told == [ALARM], "it is raised once"
+    (text,) = box.open.status((), {("overheat", "hall")})
+    assert text["detail"] == {}
+
+
 @pytest.mark.parametrize("hot", [True, False])
 async def test_a_control_that_comes_back_has_its_alarm_again_until_it_is_over(box: Box, hot: bool) -> None:
     await box.read(31)

@@ -117,6 +117,9 @@ class WaterPoint:
         over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
         return replace(state, latched=False, leaks=over)
 
+    def latched(self, state: WaterState) -> Sequence[tuple[str, str]]:
+        return [(leaks.BURST, self.name)] if state.latched else []
+
     @property
     def meters(self) -> Sequence[str]:
         return (self.meter,)

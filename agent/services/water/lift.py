@@ -21,6 +21,7 @@ from agent.services.water.overflow import Overflow, OverflowState, minutes_of, r
 from agent.services.water.pump import PumpSpec, PumpState, held
 from agent.services.water.pump_group import (
     are_calm,
+    latched_pumps,
     latches,
     pump_figures,
     pump_points,
@@ -151,6 +152,9 @@ class LiftStation:
         if not is_all:
             return state
         return state._replace(too_long="", well=state.well._replace(stuck=False, frozen=False, doubt=None))
+
+    def latched(self, state: LiftState) -> Sequence[tuple[str, str]]:
+        return latched_pumps(self.rotation.pumps, state.pumps)
 
     def mark(self, state: LiftState) -> object:
         """The trips, which are counted over an hour, the rests, and the beginnings and ends of overflows."""

@@ -16,8 +16,8 @@ from agent.services.water.pump import DRY, PUMP_SEVERITIES, PumpSpec, PumpState,
 from agent.services.water.rotation import TURN, PumpRecord, RotationState, runs
 
 __all__ = [
-    "are_calm", "latches", "pump_figures", "pump_points", "reset_pumps", "see_pumps", "seen_of", "shared_flow_faults",
-    "tell_pumps", "unread_pumps",
+    "are_calm", "latched_pumps", "latches", "pump_figures", "pump_points", "reset_pumps", "see_pumps", "seen_of",
+    "shared_flow_faults", "tell_pumps", "unread_pumps",
 ]  # fmt: skip
 
 
@@ -100,9 +100,18 @@ def latches(names: Sequence[str], before: Sequence[PumpState], after: Sequence[P
     found = []
     for name, old, new in zip(names, before, after, strict=True):
         if new.latched and not old.latched:
-            code = "dry_run" if new.cause == DRY else "thermal_fault"
+            code = _code(new)
             found.append(Happening("change", code, name, PUMP_SEVERITIES[code], {"latched": True}))
     return found
+
+
+def latched_pumps(names: Sequence[str], states: Sequence[PumpState]) -> list[tuple[str, str]]:
+    """The alarms of the pumps that are latched, code and subject, each under its name."""
+    return [(_code(one), name) for name, one in zip(names, states, strict=True) if one.latched]
+
+
+def _code(latched: PumpState) -> str:
+    return "dry_run" if latched.cause == DRY else "thermal_fault"
 
 
 def shared_flow_faults(

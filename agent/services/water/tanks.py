@@ -21,6 +21,7 @@ from agent.services.water.level_lost import LevelLost, LostState, see_lost
 from agent.services.water.pump import PUMP_SEVERITIES, PumpSpec, PumpState, faults, flow_fault, held
 from agent.services.water.pump_group import (
     are_calm,
+    latched_pumps,
     latches,
     pump_figures,
     pump_points,
@@ -220,6 +221,14 @@ class Tank:
         state = state._replace(pumps=pumps, rotation=rotation)
         return state._replace(standing=StandstillState(), tried=()) if is_all else state
 
+    @property
+    def _subjects(self) -> Sequence[str]:
+        """The names under which the pumps tell their alarms."""
+        return (self.name,) if self.group is None else self._rotation.pumps
+
+    def latched(self, state: TankState) -> Sequence[tuple[str, str]]:
+        return latched_pumps(self._subjects, state.pumps)
+
     def mark(self, state: TankState) -> object:
         """The trips, which are counted over an hour, why the pump was stopped, and what was filled without a level."""
         return tuple(one.trips for one in state.pumps), state.standing.stops, state.tried, state.lost.pumped.seconds
@@ -278,8 +287,7 @@ class Tank:
         due_pumps, news = NEVER, list[Happening]()
         if calm is None:
             pumps, due_pumps = see_pumps(self.pumps, state.pumps, view, now.monotonic)
-            subjects = (self.name,) if self.group is None else self._rotation.pumps
-            news = latches(subjects, state.pumps, pumps)
+            news = latches(self._subjects, state.pumps, pumps)
             state = updated(state, pumps=pumps)
         state, due = self._see_standstill(state, view, level, limits.stop, now.monotonic)
         dues.append(due)

@@ -154,16 +154,19 @@ def test_a_latch_is_told_although_the_alarm_is_open_already(restart: bool) -> No
     alone.set("flow", 0.0)
     alone.set("level", 30)
     one.override("p2", False)
-    for rig in (one, alone):
+    for rig, subject in ((one, "p1"), (alone, "reservoir")):
         rig.until(H / 10)
+        assert rig.control.latched(rig.state) == [], "an open alarm is not latched at its first trip"
         if restart:
             rig.restart()
         rig.until(H)
+        assert rig.control.latched(rig.state) == [("dry_run", subject)]
         told = [(kind, detail) for (_, kind, code), detail in zip(rig.events, rig.details, strict=True)
                 if code == "dry_run"]  # fmt: skip
         assert told == [("alarm", {"latched": False}), ("change", {"latched": True})]
         rig.reboot(600)
         rig.command("reservoir.latch", "reset")
+        assert rig.control.latched(rig.state) == []
         assert [kind for _, kind in rig.of("dry_run")] == ["alarm", "change", "cleared"]
 
 
@@ -236,6 +239,7 @@ def test_three_thermal_faults_in_an_hour_latch() -> None:
         one.set("hot1", 0)
         one.until(one.t + 400)
     assert one.state.pumps[0].latched and one.outputs["p1"].cause == "thermal fault, latched"
+    assert one.control.latched(one.state) == [("thermal_fault", "p1")]
     assert alarms(one, "dry_run") == [] and alarms(one, "thermal_fault")[-1][1] == "alarm"
     one.command("p1.latch", "reset")
     assert alarms(one, "thermal_fault")[-1][1] == "cleared"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "NEVER", "Accounts", "Alarming", "Attentive", "Commanded", "Control", "Count", "Counting", "Discreet", "Exact",
     "Factual", "Filling", "Happening", "Indifferent", "Input", "Issued", "Latching", "Metered", "Now", "Output",
-    "Overridden", "Pressed", "Priced", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded", "check_reset",
-    "fields", "good", "lost_points", "updated",
+    "Overridden", "Pressed", "Priced", "Ruling", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded",
+    "check_reset", "fields", "good", "lost_points", "updated",
 ]  # fmt: skip
 
 NEVER = float("inf")
@@ -302,10 +302,18 @@ class Count(NamedTuple):
 
 @runtime_checkable
 class Alarming(Protocol):
-    """A control that tells an alarm when its condition has held for a time."""
+    """A control that tells an alarm, or moves an actuator, when its condition has held for a time."""
 
     def counting(self, state: Any, view: View, now: Now) -> Sequence[Count]:
         """The times that are counted now."""
+
+
+@runtime_checkable
+class Ruling(Alarming, Protocol):
+    """A control that moves an actuator while its condition holds, and wishes nothing of it before."""
+
+    @property
+    def actuator(self) -> str: ...
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, timedelta
 from typing import Any, TypeVar
 
-from agent.control.api import Alarming, Factual, Filling, Now, Overridden
+from agent.control.api import Alarming, Factual, Filling, Now, Overridden, Ruling
 from agent.control.engine import Doing
 from agent.control.foresight import Coming, ComingAlarm, look_ahead, look_for_alarm
 from agent.control.named_calendars import CALENDAR
@@ -30,9 +30,9 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
 
     `actuators` are as `Arbiter.explain` has them. `controls` have the points that they tell themselves (a mode), the
     commands that hold and until when, their wishes and inputs, with their quality and the age (s) of the last good
-    reading, and what comes `next` if all inputs stay as they are; an alarm has the times that it is `counting`, a tank
-    the levels between which it `fills` (percent). `alarms` are those that are open about any of them. BocageError for
-    a name that is not known.
+    reading, and what comes `next` if all inputs stay as they are; an alarm, a rule and an interlock have the times that
+    they are `counting`, a tank the levels between which it `fills` (percent). `alarms` are those that are open about
+    any of them. BocageError for a name that is not known.
     """
     engine, arbiter, now = parts.engine, parts.arbiter, parts.engine.now
     found = arbiter.explain(name)
@@ -42,6 +42,8 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
         known += [str(getattr(control, "subject", control.name)) for control in parts.settings.controls]
         hint = did_you_mean(name, known)
         raise BocageError(f'"{name}" is no actuator and no service of this site' + (f"; {hint}" if hint else ""))
+    if found is not None:
+        doing += _soon_ruling(parts, found["name"], doing, now)
     names = [found["name"]] if found is not None else _actuators(doing)
     actuators = [one for one in map(arbiter.explain, names) if one is not None]
     controls = [await _control(parts, one, now, names) for one in doing]
@@ -57,14 +59,24 @@ async def explain(parts: Parts, name: str) -> dict[str, Any]:
     }
 
 
+def _soon_ruling(parts: Parts, actuator: str, doing: list[Doing], now: Now) -> Iterator[Doing]:
+    """The rules and interlocks that are about to move an actuator: their conditions count."""
+    known, view = {one.control.name for one in doing}, parts.engine.view
+    for control in parts.settings.controls:
+        if isinstance(control, Ruling) and control.actuator == actuator and control.name not in known:
+            yield from (one for one in parts.engine.about(control.name) if control.counting(one.state, view, now))
+
+
 def _actuators(doing: list[Doing]) -> list[str]:
     return list(dict.fromkeys(wish.actuator for one in doing for wish in one.wishes))
 
 
 async def _control(parts: Parts, one: Doing, now: Now, actuators: list[str]) -> dict[str, Any]:
     coming = []
-    for actuator in actuators:
-        if any(wish.actuator == actuator for wish in one.wishes):
+    ruled = {one.control.actuator} if isinstance(one.control, Ruling) else set[str]()
+    moved = ruled.union(wish.actuator for wish in one.wishes)
+    for actuator in dict.fromkeys((*actuators, *ruled)):
+        if actuator in moved:
             coming += [_coming(actuator, found, now) for found in [await _next(parts, one, now, actuator)] if found]
     if isinstance(one.control, Alarming):
         alarm = await _first(look_for_alarm(one.control, one.state, parts.engine.view, now))
@@ -132,7 +144,7 @@ def _coming_alarm(found: ComingAlarm, now: Now) -> dict[str, Any]:
 
 
 def _counting(parts: Parts, one: Doing, now: Now) -> Iterator[dict[str, Any]]:
-    """The times that an alarm counts."""
+    """The times that an alarm or a rule counts."""
     if isinstance(one.control, Alarming):
         for count in one.control.counting(one.state, parts.engine.view, now):
             since, _ = _moment(count.since, now)

@@ -103,6 +103,30 @@ def test_an_alarm_says_what_it_counts_and_when_it_comes(village, subscriber):
     assert "  fills from 60 % to 85 %" in lines(village, "reservoir")
 
 
+def test_a_rule_and_an_interlock_say_what_they_count_and_when_they_act(village, subscriber):
+    """The level is 50 %: both count, and neither moves anything yet."""
+    condition = {"point": "tank", "below": 60, "for": "2h"}
+    village.document["rules"] = {
+        "light": {"if": condition, "then": {"actuator": "lamp", "value": "on"}, "max_on": "12h"},
+        "hatch": {"if": condition, "lock": {"actuator": "pump", "value": "off"}},
+    }
+    village.start()
+    wait_for(lambda: actuator(village, "pump")["value"] is True, what="the pump's start")
+    for name, moves, then in (("light", "lamp", "lamp on, rule light"), ("hatch", "pump", "pump off, lock hatch")):
+        wait_for(lambda name=name: any("  counts: " in line for line in lines(village, name)), what="the count")
+        document = json.loads(village.bocage("why", name, "--json").stdout)
+        (control,) = document["controls"]
+        (count,), coming = control["counting"], control["next"][0]
+        assert (coming["actuator"], count["needs_s"]) == (moves, 7200)
+        assert coming["in_s"] == pytest.approx(7200 - count["counted_s"], abs=1)
+        for asked in (name, moves):
+            told = lines(village, asked)
+            assert any(re.match(r"  counts: \d+s of 2h, since 20", line) for line in told), told
+            assert f"  next, if its inputs stay as they are: {then}, {coming['at']}" in told
+    alarm = f"  next, if its inputs stay as they are: alarm interlock, {coming['at']}"
+    assert alarm in lines(village, "hatch")
+
+
 def test_a_name_that_is_not_there(village):
     village.start()
     done = village.bocage("why", "resevoir")

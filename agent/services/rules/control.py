@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Now, Step, View, Wish, fields, lost_points, updated
+from agent.control.api import NEVER, Count, Now, Step, View, Wish, fields, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
-from agent.control.conditions import Condition, Memory, dumped, fingerprint, holding, loaded, shifted
+from agent.control.conditions import Condition, Memory, counting, dumped, fingerprint, holding, loaded, shifted
 from agent.control.spell import Spell, next_fold
 from agent.control.wishes import INTERLOCK
 from agent.model import Severity, Value
@@ -156,6 +156,13 @@ class Rule:
         if not rests or state.unsure or state.raised or state.held != Spell():
             return False
         return not lost_points(view, self.points) and self.judged.same(state.memory, view)
+
+    def counting(self, state: RuleState, view: View, now: Now) -> Sequence[Count]:
+        """The times that it counts before it acts."""
+        if state.active:
+            return ()
+        memory = self.judged.judge(self._here(state, now).memory, view, now).memory
+        return list(counting(memory, self.condition, now.monotonic))
 
     def _here(self, state: RuleState, now: Now) -> RuleState:
         """The state with the times of this boot."""

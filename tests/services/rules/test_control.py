@@ -39,6 +39,29 @@ def test_a_rule_switches_after_its_time_and_back_by_the_hysteresis():
     assert house.edges[1:] == [(601, "trace", False, 15)] and not house.events
 
 
+@pytest.mark.parametrize("rule", [TRACE, replace(TRACE, locks=True, value=False, max_on=None, on_stale="lock")])
+def test_it_tells_what_it_counts_until_it_acts(rule):
+    house = bench(rule)
+    house.set("air", 5.0)
+    assert counts(house) == []
+    house.until(100)
+    house.set("air", 0.5)
+    house.until(340)
+    assert counts(house) == [(240, 600, 100)]
+    house.restart()
+    house.set("air", 0.5)
+    house.until(400)
+    assert counts(house) == [(300, 600, 100)], "over a kill"
+    house.until(701)
+    assert house.value("trace") is (not rule.locks) and counts(house) == []
+
+
+def counts(house):
+    view = View(house.points, house.outputs)
+    found = house.control.counting(house.state, view, house.now)
+    return [(round(one.seconds), one.needs, round(one.since - house.boot)) for one in found]
+
+
 def test_a_rule_that_was_on_for_max_on_rests_until_its_condition_has_ended():
     house = bench(TRACE)
     house.set("air", -5.0)

@@ -108,22 +108,24 @@ def test_concentrations_convert(said):
 @pytest.mark.parametrize(
     ("limit", "said_of_it"),
     [
-        ("above: 100", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is never above 100"]),
+        ("above: 100", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it is never above 100"]),
         ("above: 99", []),
-        ("below: 0", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is never below 0"]),
+        ("below: 0", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it is never below 0"]),
         ("below: 1", []),
-        ("above: -1", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is always above -1"]),
+        ("above: -1", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it is always above -1"]),
         ("above: 0", []),
-        ("below: 101", ["21:50: warning: tank-level shows 0 to 100 (line 13): it is always below 101"]),
+        ("below: 101", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it is always below 101"]),
         ("above: 90, hysteresis: 91", [
-            "21:66: warning: tank-level shows 0 to 100 (line 13): once above 90 it never ends, which would be at -1"]),
+            "21:66: warning: tank-level shows 0 to 100 % (line 13): "
+            "once above 90 it never ends, which would be at -1"]),
         ("above: 90, hysteresis: 90", []),
         ("below: 20, hysteresis: 81", [
-            "21:66: warning: tank-level shows 0 to 100 (line 13): once below 20 it never ends, which would be at 101"]),
-        ("falls: 101, within: 1h", ["21:50: warning: tank-level shows 0 to 100 (line 13): it never falls by 101"]),
+            "21:66: warning: tank-level shows 0 to 100 % (line 13): "
+            "once below 20 it never ends, which would be at 101"]),
+        ("falls: 101, within: 1h", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it never falls by 101"]),
         ("rises: 100, within: 1h", []),
-        ("still: 101, for: 1h", ["21:50: warning: tank-level shows 0 to 100 (line 13): it never moves by 101"]),
-        ("is: 120", ["21:47: warning: tank-level shows 0 to 100 (line 13): it is never 120"]),
+        ("still: 101, for: 1h", ["21:50: warning: tank-level shows 0 to 100 % (line 13): it never moves by 101"]),
+        ("is: 120", ["21:47: warning: tank-level shows 0 to 100 % (line 13): it is never 120"]),
     ],
 )  # fmt: skip
 def test_a_limit_that_the_sensor_cannot_show(said, limit, said_of_it):
@@ -144,7 +146,7 @@ def test_a_value_outside_the_valid_range_is_none_that_the_sensor_shows(said):
     valid = SITE.replace("out-1.temperature, unit: degC", "out-1.temperature, unit: degC, valid: [-30, 50]")
     assert valid != SITE and said(valid) == []
     found = said(valid.replace(IF, "{point: air-temp, below: -40}"))
-    assert found == ["21:48: warning: air-temp shows -30 to 50 (line 12): it is never below -40"]
+    assert found == ["21:48: warning: air-temp shows -30 to 50 degC (line 12): it is never below -40"]
 
 
 LEVEL = 'scale: [0, 100], unit: "%"'

@@ -119,7 +119,7 @@ def _check_scale(at: Checked, keys: Keys, one: ConditionConfig) -> None:
     if scale is None or one.point is None:
         return
     (lowest, highest), own = scale, canonical(_unit(at, one.point))
-    shows = f"{one.point} shows {number(lowest)} to {number(highest)} (line {at.line('signals', one.point)})"
+    shows = at.shows(one.point)
 
     def value(key: str) -> float | None:
         amount = getattr(one, key)

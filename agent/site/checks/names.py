@@ -317,7 +317,7 @@ class Checked:
     def shows(self, reference: str) -> str:
         """The words for what a signal with bounds can show."""
         found = self.good_range(reference) or (0.0, 0.0)
-        values = f"{number(found[0])} to {number(found[1])} {self.site.signals[reference].unit}".rstrip()
+        values = f"{number(found[0])} to {number(found[1])} {self.unit(reference)}".rstrip()
         return f"{reference} shows {values} (line {self.line('signals', reference)})"
 
     def check_reached(

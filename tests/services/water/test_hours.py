@@ -229,7 +229,8 @@ ALL_DAY = 'week: {all: ["07:00-21:00"]}'
 def said(tmp_path: Path, hours: str, actuator: str = "") -> list[str]:
     path = tmp_path / "site.yaml"
     path.write_text(SITE % (actuator, hours))
-    return [str(one).partition(": ")[2] for one in read_copy(path, path).problems]
+    found = [str(one).partition(": ")[2] for one in read_copy(path, path).problems]
+    return [one for one in found if "nothing uses" not in one]  # the site has two calendars, each test one of them
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class PointCommands:
                 before = self._hub.set_index(signal, float(value))
             except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
-            subject = self._engine.swapped(signal, float(value)) or signal
+            subject = self._engine.swapped(signal, float(value), before) or signal
             detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,
                       "origin": command.origin}  # fmt: skip
             await self._open_alarms.put_event(

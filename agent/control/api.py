@@ -329,7 +329,7 @@ class Indifferent(Protocol):
     """A control that many readings say nothing new to: a limit is a side, not a number."""
 
     def alike(self, state: Any, view: View) -> bool:
-        """Whether a step before its `due` would change nothing, for all that it looks at says what it did."""
+        """Whether a step before its `due` would do nothing that the one at its `due` does not do as well."""
 
 
 @runtime_checkable
@@ -369,8 +369,9 @@ class Metered(Protocol):
     def meters(self) -> Sequence[str]:
         """The signals or points that have the indexes."""
 
-    def swapped(self, state: Any, meter: str, index: float) -> Any:
-        """The state after `meter` was set to `index`, which is no consumption; None if `meter` is none of its own."""
+    def swapped(self, state: Any, meter: str, index: float, before: float | None = None) -> Any:
+        """The state after `meter` was set from `before` to `index`, which is no consumption; None if `meter` is none of
+        its own."""
 
 
 @runtime_checkable
@@ -412,8 +413,8 @@ def updated(state: D, **to: Any) -> D:
 
 def lost_points(view: View, names: Sequence[str]) -> list[str]:
     """Find the points that have no good value."""
-    found = [(name, view.points.get(name)) for name in names]
-    return [name for name, one in found if one is None or one.quality is not _GOOD]
+    points = view.points
+    return [name for name in names if name not in points or points[name].quality is not _GOOD]
 
 
 def good(view: View, name: str | None) -> float | None:

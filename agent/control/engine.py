@@ -293,11 +293,12 @@ class Engine:
                 found |= rule.control.figures_now(rule.state)
         return found
 
-    def swapped(self, meter: str, index: float) -> str | None:
-        """A meter was swapped: it goes on from `index`. The control that follows it; None if none does."""
+    def swapped(self, meter: str, index: float, before: float | None) -> str | None:
+        """A meter that stood at `before` was swapped: it goes on from `index`. The control that follows it; None if
+        none does."""
         found = None
         for rule in self._rules:
-            state = None if rule.metered is None else rule.metered.swapped(rule.state, meter, index)
+            state = None if rule.metered is None else rule.metered.swapped(rule.state, meter, index, before)
             if state is not None:
                 rule.state, rule.dirty, found = state, True, found or rule.name
                 self._keep_at = 0.0

@@ -372,6 +372,60 @@ def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
             one.set(what, index[what], quality)
 
 
+class Skipping(Bench):
+    """Makes no step where the control says that it need not, as the engine does."""
+
+    spares, spared = True, 0
+
+    def set(self, point: str, value: Value, quality: Quality = Quality.GOOD) -> None:
+        before = self.points.get(point)
+        at = self.now.monotonic if quality is Quality.GOOD or before is None else before.at
+        self.points[point] = Input(value, quality, at)
+        skips = self.spares and self.now.monotonic < self.due
+        if skips and self.control.alike(self.state, View(self.points, self.outputs)):  # type: ignore[attr-defined]
+            self.spared += 1
+            return
+        self.settle()
+
+
+def drained(life: Any, spares: bool) -> tuple[Any, int]:
+    """All that a district tells in this life, and how many steps were spared."""
+    one, index = Skipping(DISTRICT, START, {}), {"count": 0, "out": 0}
+    one.spares = spares
+    one.set("level", 50.0)
+    found = []
+    for wait, (what, value), quality in life:
+        one.until(one.t + wait)
+        if befell(one, what, value):
+            pass
+        elif what == "level":
+            one.set("level", value, quality)
+        elif what in index:
+            index[what] += value[1]
+            one.set(what, index[what], quality)
+        found.append((DISTRICT.figures(one.state), DISTRICT.facts(one.state), sorted(one.state.raised)))
+    return (found, one.events, one.details), one.spared
+
+
+KILLS = some.sampled_from([("restart", None), ("clock", True), ("clock", False)])
+
+
+@settings(max_examples=80, deadline=None)
+@given(life=some.lists(some.tuples(WAIT, some.one_of(GAUGE, GAUGE, KILLS), QUALITY), min_size=10, max_size=80))
+def test_a_district_tells_the_same_without_the_readings_between_its_cuts(life: Any) -> None:
+    assert drained(life, True)[0] == drained(life, False)[0]
+
+
+def test_a_pulse_by_day_is_no_news_to_a_district_and_one_around_midnight_is() -> None:
+    pulses: Any = [(60.0, ("count", ("drawn", 10)), Quality.GOOD)]
+    told, spared = drained(pulses * 400, True)  # from noon to twenty to seven in the evening
+    assert spared > 350
+    assert told == drained(pulses * 400, False)[0]
+    night, more = drained(pulses * 735, True)  # up to a quarter past midnight
+    assert more < 735 - 8
+    assert night == drained(pulses * 735, False)[0]
+
+
 def test_air_that_stays_warm_is_no_news_to_a_water_point() -> None:
     tap = Seeing(POINTS[0], START, {"p1": False, "p2": False})
     tap.set("count", 0)

@@ -124,7 +124,9 @@ class WaterPoint:
     def meters(self) -> Sequence[str]:
         return (self.meter,)
 
-    def swapped(self, state: WaterState, meter: str, index: float) -> WaterState | None:
+    def swapped(
+        self, state: WaterState, meter: str, index: float, _before: float | None = None
+    ) -> WaterState | None:
         """The day's volume and a flush go on from the new meter's index."""
         if meter != self.meter:
             return None

@@ -17,6 +17,7 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, fields, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
+from agent.control.spell import FOLD, next_fold
 from agent.model import Kind, Point, Severity, Value
 from agent.services.water.cuts import AROUND, Amounts, Cut, DistrictMeter, MeterTotal, Storage, StoredVolume
 
@@ -27,8 +28,6 @@ LATE = 6 * 3600.0
 """Seconds between the readings around a midnight at the most. A night has less: its own length."""
 LOOK = 30.0
 """Seconds between two looks at inputs around a cut: one that does not change wakes no control."""
-FOLD = 600.0
-"""Seconds: what the meters show is kept on this grid, and closer around a cut. A flash is not written each minute."""
 LEAST = 3
 """Nights without which there is no median to compare with, or half of `nights`, if that is more."""
 SLEWED = 5.0
@@ -100,6 +99,8 @@ class DistrictState(NamedTuple):
     """The anchor by which the cuts were planned, and until when that is right; not kept."""
     kept: tuple[tuple[MeterTotal, ...], StoredVolume] | None = None
     """Meters and storage as they go to flash."""
+    counts_each: bool = True
+    """Each reading counts, for a cut is near; not kept."""
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
 
@@ -117,7 +118,8 @@ class District:
     alarm: NightAlarm | None = None
     inputs: frozenset[str] = field(init=False)
     meters: tuple[str, ...] = field(init=False)
-    """The signals or points of all its meters."""
+    """The signals or points of all its meters. They are looked at on a grid (`FOLD`), and around a cut at each of their
+    readings; what they show is kept as often."""
 
     def __post_init__(self) -> None:
         level = () if self.storage is None else (self.storage.level,)
@@ -177,15 +179,18 @@ class District:
             dusk=None if state.dusk is None else state.dusk.shifted(by),
         )  # fmt: skip
 
-    def swapped(self, state: DistrictState, meter: str, index: float) -> DistrictState | None:
-        """The totals go on from the new meter's index."""
+    def swapped(
+        self, state: DistrictState, meter: str, index: float, before: float | None = None
+    ) -> DistrictState | None:
+        """The totals go on from the new meter's index, after what the old one counted up to `before`."""
         if meter not in self.meters:
             return None
         place = self.meters.index(meter)
-        if state.meters[place].count is None:
+        spec, known = (*self.inflows, *self.outflows)[place], state.meters[place]
+        if known.count is None:
             return state
-        litres = round(index * (*self.inflows, *self.outflows)[place].litres, 3)
-        swapped = replace(state.meters[place], count=litres, trail=None)
+        grown = 0.0 if before is None else max(0.0, round(before * spec.litres, 3) - known.count)
+        swapped = replace(known, count=round(index * spec.litres, 3), total=known.total + grown, trail=None)
         return state._replace(meters=(*state.meters[:place], swapped, *state.meters[place + 1 :]), kept=None)
 
     @property
@@ -239,7 +244,19 @@ class District:
         state, happenings = self._see(state, view, now.monotonic)
         state, due = self._settle(state, now.monotonic)
         raised, alarms = alarm_changes(self.name, state.raised, self._standing(state), SEVERITIES)
-        return Step(updated(state, raised=raised), (), [*happenings, *alarms], due)
+        counts_each = self._has_dials or any(now.monotonic >= cut.at - AROUND for cut in state.cuts)
+        if not counts_each:
+            due = min(due, next_fold(now.monotonic))
+        return Step(updated(state, raised=raised, counts_each=counts_each), (), [*happenings, *alarms], due)
+
+    def alike(self, state: DistrictState, _view: View) -> bool:
+        """Between the cuts: there an index counts by what it is at the next look."""
+        return not state.counts_each
+
+    @property
+    def _has_dials(self) -> bool:
+        """Whether a meter is a point of a device: of another meter in its place each reading tells."""
+        return any(meter.dial is not None for meter in (*self.inflows, *self.outflows))
 
     def _plan(self, state: DistrictState, now: Now) -> DistrictState:
         """The next cut of each kind, and all of them at their times as the clock says them now."""
@@ -303,7 +320,7 @@ class District:
                 cuts = (*cuts[:place], cut, *cuts[place + 1 :])
         if is_near or stored is not state.stored or any(map(is_not, meters, state.meters)):
             state = updated(state, meters=tuple(meters), stored=stored, cuts=cuts)
-        if state.kept is None or is_near or _is_old(state.kept[0], meters):
+        if state.kept is None or is_near or _is_old(state.kept[0], meters, now):
             state = updated(state, kept=(state.meters, state.stored))
         return state, happenings
 
@@ -364,8 +381,9 @@ class District:
         return found
 
 
-def _is_old(kept: Sequence[MeterTotal], meters: Sequence[MeterTotal]) -> bool:
-    return any(one.at // FOLD != two.at // FOLD for one, two in zip(kept, meters, strict=True))
+def _is_old(kept: Sequence[MeterTotal], meters: Sequence[MeterTotal], now: float) -> bool:
+    """Whether a meter was read since it was kept, and that was not on the present part of the grid."""
+    return any(one.at != two.at and one.at // FOLD != now // FOLD for one, two in zip(kept, meters, strict=True))
 
 
 def _dumped(one: Amounts | DayBalance | None) -> dict[str, Any] | None:

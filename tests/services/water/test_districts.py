@@ -151,6 +151,19 @@ def test_a_swapped_meter_adds_nothing() -> None:
     assert told(one)["balance"] == pytest.approx(0, abs=0.001)
 
 
+def test_a_swapped_meter_counts_up_to_where_it_stood() -> None:
+    one = bench(replace(NORTH, outflows=()))
+    one.set("in", 0)
+    flow(one, "in", 1000, 0, 30 * H, 600, 0)
+    one.until(30 * H + 1)
+    one.points["in"] = one.points["in"]._replace(value=30_150, at=one.now.monotonic)  # not looked at: no cut is near
+    one.state = one.control.swapped(one.state, "in", 5.0, 30_150.0)
+    one.set("in", 5.0)
+    flow(one, "in", 1000, 30 * H, 50 * H, 600, 5)
+    one.until(49 * H)
+    assert told(one)["in"] == pytest.approx(24.15, abs=0.001)
+
+
 def test_a_meter_without_a_signal_that_is_replaced_is_told_and_adds_nothing() -> None:
     dial = Dial(digit=1.0, rate=5.0, slack=1000.0)
     one = bench(replace(NORTH, inflows=(DistrictMeter("in", dial=dial),), outflows=()))

@@ -294,9 +294,8 @@ class Hub:
 
     def _persist(self, name: str) -> bool:
         """Make an index durable; False where the flash refuses, and then it is tried again with the next reading."""
-        state, kept = self._states[name], self._memory.get(f"index.{name}")
-        is_kept = isinstance(kept, dict) and (kept.get("count"), kept.get("index")) == (state.count, state.index)
-        if is_kept and name not in self._loose:
+        state = self._states[name]
+        if state.count == self._durable[name][0] and name not in self._loose and self._is_kept(name, state):
             self._durable[name] = (state.count or 0, self._clock.monotonic())
             return True
         try:
@@ -305,6 +304,10 @@ class Hub:
             log.error('index not durable signal=%s reason="%s" next=it is not published', name, error)
             return False
         return True
+
+    def _is_kept(self, name: str, state: SignalState) -> bool:
+        kept = self._memory.get(f"index.{name}")
+        return isinstance(kept, dict) and (kept.get("count"), kept.get("index")) == (state.count, state.index)
 
     def _keep(self, name: str) -> None:
         """Put an index on flash. StorageError where that refuses: then the memory has it, and it is not durable."""

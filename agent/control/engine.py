@@ -118,12 +118,14 @@ class _Rule:
         """Whether the change of an input is none to this control. One that fails is stepped, which says so."""
         if self.failed or (self.indifferent is None and self.calm is None):
             return False
-        with contextlib.suppress(Exception):
+        try:
             if self.indifferent is not None:
                 return self.indifferent.alike(self.state, view)
             if self.attentive is not None and self.calm is not None:
                 state, seen = self.calm
                 return state is self.state and seen == self.attentive.seen(state, view)
+        except Exception:  # noqa: BLE001  the step says it
+            return False
         return False
 
     def note_calm(self, before: Any, view: View) -> None:
@@ -207,6 +209,8 @@ class Engine:
         """Where the accounts of controls go: the hub's."""
         self.doubts: Callable[[str], bool] = lambda _name: False
         """Whether a counter is in doubt: the hub knows."""
+        self.dumped: Callable[[Control[Any], Any], Any] = lambda control, state: control.dump(state)
+        """The value that is kept of a control and its state; the simulator dumps only what a kill brings back."""
         self._recall_all()
         self._raised = RaisedAlarms(store.get("raised"))
         self._is_raised = False
@@ -460,7 +464,8 @@ class Engine:
     async def look(self) -> None:
         """One turn; what happened is on flash when this returns, and the states that know of it."""
         self.turn()
-        await self._note()
+        if self._events or self._urgent or self._is_telling or self._noting.locked():
+            await self._note()
 
     async def _note(self) -> None:
         """Bring what happened to the outbox, in its order, and then the states that know of it to flash.
@@ -626,7 +631,7 @@ class Engine:
             rule.figures = rule.account.figures(rule.state)
         kept_of = None if rule.sparing is None else rule.sparing.kept(rule.state)
         if kept_of is None or kept_of != rule.kept_of:
-            kept = rule.control.dump(rule.state)
+            kept = self.dumped(rule.control, rule.state)
             if kept != rule.kept:
                 self._store.put(f"control.{rule.name}", kept)
                 rule.kept = kept

@@ -64,6 +64,8 @@ class Smooth:
 class Counter:
     """Whole counts: one each `step` / `rate` seconds."""
 
+    is_constant = False
+
     def __init__(self, rate: float, step: float, start: float, until: float) -> None:
         self._every = step / rate if rate > 0 else NEVER
         self._start, self._until = start, until

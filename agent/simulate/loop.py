@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.clock import AnchorStore, Wall
+from agent.control.api import Control
 from agent.errors import BocageError
 from agent.model import Command, Event, Instant, Outcome, OutcomeState
 
-__all__ = ["SimulatedFlash", "VirtualClock", "VirtualLedger", "VirtualLoop", "not_before"]
+__all__ = ["KeptState", "SimulatedFlash", "VirtualClock", "VirtualLedger", "VirtualLoop", "not_before"]
 
 FAR = 1e10
 """Later than any scenario ends (s)."""
@@ -101,7 +102,7 @@ class VirtualClock:
 
     def __init__(self, loop: VirtualLoop, start_ms: int) -> None:
         self._loop, self._start_ms = loop, start_ms
-        self.boot, self._boots, self.booted_at = "simulated", 1, 0.0
+        self.boot, self._boots, self.booted_at, self._booted_ns = "simulated", 1, 0.0, 0
         """`booted_at`: seconds of the scenario at which CLOCK_BOOTTIME was 0."""
         self.trusted = True
         self.shift = 0.0
@@ -109,28 +110,26 @@ class VirtualClock:
 
     def remember(self, memory: AnchorStore) -> None:
         """A process begins, on what an earlier one left."""
-        self.wall = Wall(self.boot, self._ns, memory, self._start_ms - DAY_MS)
+        self.wall = Wall(self.boot, _ns(self._loop.time()) - self._booted_ns, memory, self._start_ms - DAY_MS)
 
     def new_boot(self) -> None:
         """The box starts anew: another boot id, and CLOCK_BOOTTIME is 0 now."""
         self._boots += 1
         self.boot, self.booted_at = f"simulated-{self._boots}", self._loop.time()
+        self._booted_ns = _ns(self.booted_at)
 
     def elapsed(self) -> float:
         """Seconds of the scenario."""
         return self._loop.time()
 
     def monotonic(self) -> float:
-        return self._ns / 1e9
+        return (_ns(self._loop.time()) - self._booted_ns) / 1e9
 
     def now(self) -> Instant:
-        at = self._ns
-        machine = self._start_ms * 1_000_000 + _ns(self._loop.time()) + round(self.shift * 1e9)
-        return Instant(self.boot, at, self.wall.at(at, machine if self.trusted else None))
-
-    @property
-    def _ns(self) -> int:
-        return _ns(self._loop.time()) - _ns(self.booted_at)
+        passed = _ns(self._loop.time())
+        at = passed - self._booted_ns
+        machine = self._start_ms * 1_000_000 + passed + round(self.shift * 1e9) if self.trusted else None
+        return Instant(self.boot, at, self.wall.at(at, machine))
 
 
 def _ns(seconds: float) -> int:
@@ -176,8 +175,25 @@ class SimulatedFlash:
             self.flush()
 
 
+class KeptState:
+    """A state of a control on flash. It is dumped when a new process reads it: most are replaced before."""
+
+    __slots__ = ("_control", "_state")
+
+    def __init__(self, control: Control[Any], state: Any) -> None:
+        self._control, self._state = control, state
+
+    def __deepcopy__(self, _memo: Any) -> KeptState:
+        return self
+
+    def dump(self) -> Any:
+        return self._control.dump(self._state)
+
+
 def _copied(value: Any) -> Any:
     """A copy of a JSON value; a tuple stays one."""
+    if isinstance(value, KeptState):
+        return value.dump()
     if isinstance(value, dict):
         return {key: _copied(one) for key, one in value.items()}
     if isinstance(value, tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from agent.control.api import Priced
@@ -10,7 +11,7 @@ from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.settings import Settings
-from agent.simulate.inputs import GRID, RAPID, Counter, Polled, Source, Steps, Warm, source
+from agent.simulate.inputs import GRID, RAPID, Counter, Follows, Polled, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
 
@@ -56,9 +57,12 @@ class Plant:
         self._stepping = {
             name: one
             for name, one in self._sources.items()
-            if name in self._polled or isinstance(_real(one), Steps | Counter)
+            if name in self._polled or (isinstance(real := _real(one), Steps | Counter) and not real.is_constant)
         }
-        self._moving = [one for one in self._stepping.values() if not (isinstance(one, Steps) and one.is_constant)]
+        """The inputs that change at moments of their own."""
+        self._steps_at = dict.fromkeys(self._stepping, -inf)
+        """When each of them does next (s)."""
+        self._following = [name for name, one in self._sources.items() if isinstance(_real(one), Follows | Warm)]
         self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in settings.actuators if one.feedback and one.feedback not in self._sources
@@ -157,7 +161,7 @@ class Plant:
 
     def around(self, output: str) -> list[Reading]:
         """An output, its feedback, and all that may follow it."""
-        return self.readings([output, *self._feedbacks, *self._sources])
+        return self.readings([output, *self._feedbacks, *self._following])
 
     def travel(self, output: str) -> float:
         """Seconds that the actuator of an output takes to move."""
@@ -166,7 +170,11 @@ class Plant:
 
     def next(self, now: float) -> float:
         """When an input next changes by a step."""
-        return min([one.next(now) for one in self._moving], default=float("inf"))
+        steps_at = self._steps_at
+        for name, at in steps_at.items():
+            if at <= now:
+                steps_at[name] = self._stepping[name].next(now)
+        return min(steps_at.values(), default=inf)
 
     def settle(self) -> None:
         """Bring what warms and cools up to now, before anything moves."""

@@ -23,7 +23,7 @@ from agent.model import Command, Origin
 from agent.settings import Settings
 from agent.simulate import scenario as told
 from agent.simulate.inputs import GRID
-from agent.simulate.loop import SimulatedFlash, VirtualClock, VirtualLedger, VirtualLoop, not_before
+from agent.simulate.loop import KeptState, SimulatedFlash, VirtualClock, VirtualLedger, VirtualLoop, not_before
 from agent.simulate.plant import Plant
 from agent.simulate.record import SimulationRecord
 
@@ -254,6 +254,7 @@ class Simulation:
         self._hub.watch(self._arbiter.observe)
         self._hub.watch(self._engine.observe)
         self._engine.doubts = self._hub.doubts
+        self._engine.dumped = KeptState
         self._alive = True
         await self._arbiter.start()
         self._spawn(self._arbiter.run())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from agent.services.lighting.control import Circuit
 from agent.simulate import Simulation, read_scenario
 from agent.simulate.inputs import source
 from agent.simulate.loop import VirtualLoop
@@ -49,6 +50,27 @@ def test_a_kill_changes_no_level(bench, lighting):
     calm = edges(bench.run(""))
     for hour in (1, 6, 8, 12, 19):
         assert edges(bench.run(f"faults: [{{at: {hour}h, kill: agent}}]")) == calm, hour
+
+
+def test_a_state_is_dumped_only_where_a_kill_brings_it_back(bench, lighting, monkeypatch):
+    dumped, dump = [], Circuit.dump
+    monkeypatch.setattr(Circuit, "dump", lambda one, state: dumped.append(one.name) or dump(one, state))
+    bench.site(lighting)
+    bench.run("")
+    assert dumped == []
+    bench.run("faults: [{at: 12h, kill: agent}, {at: 20h, power_cut: 10min}]\n")
+    assert dumped == ["street", "street"]
+
+
+def test_the_look_after_a_write_reads_only_what_may_follow_it(bench):
+    """A temperature that rises by itself is read on the grid of a minute, whatever is switched in between."""
+    bench.site("alarms: {hot: {point: temp, above: 50}}\n")
+    found = bench.run(
+        "inputs: {temp: {ramp: [[0, 0], [1h, 49.9], [2h, 100]]}}\n"  # 50 from 3607 s on
+        "commands: [{at: 3609s, id: c1, point: ev1, value: on, for: 1h}]\n"
+    )
+    assert found["edges"][0]["t"] == pytest.approx(3609, abs=0.1)
+    assert events(found, "alarm") == [("point_alarm", "hot", 3660.0)]
 
 
 def test_an_override_holds_for_its_time_and_survives_a_kill(bench, lighting):

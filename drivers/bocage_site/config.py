@@ -15,6 +15,7 @@ from agent.site.language.spellings import spell
 from agent.site.language.units import is_known, unknown_unit
 from agent.site.language.values import DURATION, Choice, FileName, TimeSpan
 from agent.site.models.bus import BusModel, DeviceOptions, profile_point
+from drivers.bocage_site.messages import MOST as MOST_NAMES
 
 if TYPE_CHECKING:
     from agent.site.checks.names import Checked, PointRef
@@ -108,6 +109,12 @@ class BocageSite(BusModel):
             at.error(keys, f"{why} no way to {self.site}", "write url: of a broker that both sites reach")
         if not any(device.bus == name for device in at.site.devices.values()) and self.site not in at.names("peers"):
             at.warn(keys, f"nothing of {self.site} is used here: no device is on {name}")
+        remotes = [cast(OtherSite, device).remote for device in at.site.devices.values() if device.bus == name]
+        read = {one.from_ for remote in remotes for one in remote.values() if not one.ask}
+        if len(read) > MOST_NAMES:
+            text = f"{len(read)} points of {self.site} are read here"
+            text = f"{text}, and it takes no request for more than {MOST_NAMES}"
+            at.warn(keys, text, "leave out those that nothing needs")
 
     def check_device(self, at: Checked, name: str) -> None:
         remote = cast(OtherSite, at.site.devices[name]).remote

@@ -47,6 +47,14 @@ def said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     return check
 
 
+@pytest.mark.parametrize("count", [199, 200])
+def test_more_points_than_a_message_names_are_warned_of(said, count):
+    more = "".join(f"      p{number}: {{from: p{number}}}\n" for number in range(count))
+    told = said(ASKED.replace(REMOTE, REMOTE + more))
+    message = "201 points of ailleurs are read here, and it takes no request for more than 200; leave out those that"
+    assert (f"6:8: warning: {message}" in told) is (count == 200)
+
+
 @pytest.mark.parametrize(
     "peers",
     [

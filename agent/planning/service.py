@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from agent.planning.picture import Panel, Swatch
 
 __all__ = ["Drawing", "PlanRow", "ServicePlan", "day_text", "period_lines", "time_text"]
 
@@ -49,10 +52,13 @@ class ServicePlan(Protocol):
 
 @runtime_checkable
 class Drawing(Protocol):
-    """A service with a picture of its plan."""
+    """A service with panels of its own in the picture of a plan. Those of any other are its periods."""
 
-    def draw(self, site: str, first: date, days: int) -> str:
-        """The SVG of `days` nights from `first`. `site` is the site's id."""
+    def legend(self) -> Sequence[Swatch]:
+        """The shades of its panels."""
+
+    def panels(self, first: date, days: int) -> Iterator[Panel]:
+        """The panels of `days` nights from `first`."""
 
 
 def day_text(text: str) -> str:

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from agent.control.calendar import Calendar
+from agent.planning.picture import Panel, Swatch, draw, period_panels
 from agent.planning.service import Drawing, PlanRow, ServicePlan
 from agent.site.build.calendars import sources
 from agent.site.build.weeks import calendar
@@ -51,8 +52,16 @@ class SitePlan:
             yield from one.lines(document[one.key])
 
     def draw(self, first: date, days: int) -> str:
-        """The picture of the service that has one: the lamps by day and hour, as SVG."""
-        return next(one.draw(self.site, first, days) for one in self.services if isinstance(one, Drawing))
+        """The picture of all that has times, by day and hour, as SVG."""
+        panels: list[Panel] = []
+        legend: list[Swatch] = []
+        for one in self.services:
+            if isinstance(one, Drawing):
+                legend += one.legend()
+                panels += one.panels(first, days)
+            else:  # its days are from midnight to midnight, the picture's from noon to noon
+                panels += period_panels(one.rows(one.document(first, days + 1)), first, days)
+        return draw(self.site, panels, legend, first, days)
 
     def ends(self, first: date, days: int) -> date | None:
         """The last day of the table of school holidays, if these days go on after it and a service asks it."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli import main
+from agent.planning.picture import GREYS
 from agent.planning.site import site_plan
 from agent.site.loader import load
 
@@ -144,6 +146,59 @@ def test_the_picture_shows_the_hours(tmp_path: Path) -> None:
     lit = next(one for one in root.iter() if one.get("fill") == "#101010" and one.tag.endswith("path"))
     tops = [float(box.split()[1].split("h")[0]) for box in (lit.get("d") or "").split("M")[1:]]
     assert tops == pytest.approx([216 * (5 * 60 + 51) / 1440, 216 * 17 / 24], abs=0.2)
+
+
+VILLAGE = Path(__file__).parents[2] / "config" / "village.yaml"
+
+
+def lanes(picture: str, days: int) -> dict[str, dict[str, set[tuple[int, float, float]]]]:
+    """What is drawn of each control, by its shade: the column, and the hours after noon of its begin and end."""
+    found: dict[str, dict[str, set[tuple[int, float, float]]]] = {}
+    for group in (one for one in ElementTree.fromstring(picture) if one.tag.endswith("}g")):
+        name = next(one.text or "" for one in group if one.get("font-weight") == "bold")
+        for path in (one for one in group if one.tag.endswith("path") and one.get("fill")):
+            boxes = found.setdefault(name, {}).setdefault(path.get("fill") or "", set())
+            for box in (path.get("d") or "").split("M")[1:]:
+                left, rest = box.split(" ")
+                top, bottom = float(rest.split("h")[0]), float(rest.split("V")[1].split("h")[0])
+                boxes.add((round(float(left) / 876 * days), round(top / 9, 1), round(bottom / 9, 1)))
+    return found
+
+
+def test_the_picture_has_all_that_has_times(tmp_path: Path) -> None:
+    """From a Wednesday in January: the market on Saturday, cheap current each night, school, and the hall's choir."""
+    rules = '  fair: {if: {times: "23:00-01:00", days: [sat]}, then: {actuator: trace, value: on}}\n'
+    site = tmp_path / "site.yaml"
+    site.write_text(VILLAGE.read_text(encoding="utf-8").replace("rules:\n", "rules:\n" + rules), encoding="utf-8")
+    for beside in ("profiles", "village"):
+        shutil.copytree(VILLAGE.parent / beside, tmp_path / beside)
+    picture = site_plan(load(site)).draw(date(2027, 1, 13), 7)
+    found = lanes(picture, 7)
+    assert list(found) == ["main-street", "lane", "stars", "market-tap", "reservoir", "school", "hall", "fair"]
+    black, grey, pale, _ = GREYS
+    assert found["market-tap"] == {black: {(2, 18, 24), (3, 0, 2)}}, "Saturday from six to two, cut at noon"
+    assert found["reservoir"] == {black: {(night, 10.5, 18.5) for night in range(7)}}
+    assert found["fair"] == {black: {(3, 11, 13)}}
+    assert {(0, 19.5, 24), (1, 0, 5)} <= found["school"][black], "Thursday from half past seven to five"
+    assert (1, 5, 19.5) in found["school"][grey] and (3, 0, 24) in found["school"][pale]
+    assert (1, 8, 10.5) in found["hall"][black] and len(found["hall"][black]) == 1
+    assert "open, 8 h" in picture and "cheap, 56 h" in picture and "comfort 19 degC" in picture
+
+
+def test_a_site_without_lamps_has_its_picture_too(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "version: 1\nsite: {id: tap, timezone: Europe/Paris}\n"
+        "buses: {plant: {type: modbus_tcp, host: 192.168.1.20}}\n"
+        "devices: {io-1: {bus: plant, unit_id: 1, profile: relay8_di8}}\n"
+        "signals: {ct: {from: io-1.di1, kind: counter, unit: L, per_pulse: 10}}\n"
+        "actuators: {ev1: {output: io-1.relay1}}\n"
+        'water: {points: {tap: {meter: ct, valve: ev1, opening_hours: {all: ["07:00-21:00"]}}}}\n',
+        encoding="utf-8",
+    )
+    picture = site_plan(load(path)).draw(date(2027, 3, 27), 2)
+    assert lanes(picture, 2) == {"tap": {GREYS[0]: {(0, 0, 9), (0, 19, 24), (1, 0, 9), (1, 19, 24)}}}
+    assert "not lit" not in picture
 
 
 def test_levels_have_their_shade_and_their_energy(tmp_path: Path) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from agent.control.calendar import DAY, Calendar
 from agent.control.named_calendars import NamedCalendar
 from agent.lib.timetext import local_text
+from agent.planning.picture import Box, Panel, Swatch
 from agent.planning.service import Part, PlanRow, day_text, time_text
 from agent.services.lighting.build import on_demand, programme
 from agent.services.lighting.config import Lighting
-from agent.services.lighting.night import Night, Programme
+from agent.services.lighting.night import FULL, NOON, Night, Programme
 from agent.services.lighting.on_demand import OnDemand
 from agent.site.build.calendars import with_files
 from agent.site.build.weeks import calendar
 from agent.site.models.site import Site
 
 __all__ = ["CircuitPlan", "LightingPlan", "plan"]
+
+UNLIT = "#dcdcdc"
+"""The night without light; the day is white, lamps at full level are nearly black."""
 
 
 def plan(site: Site, lighting: Lighting) -> LightingPlan:
@@ -95,10 +100,18 @@ class LightingPlan:
             if "on_demand" in circuit:
                 yield f"  on request at most: {_sums(circuit['on_demand'])}"
 
-    def draw(self, site: str, first: date, days: int) -> str:
-        from agent.services.lighting.plot import draw
+    def legend(self) -> Sequence[Swatch]:
+        if not self.circuits:
+            return []
+        levels = {part.level for circuit in self.circuits.values() for part in circuit.programme.levels}
+        lit = [Swatch(_shade(at), f"lit at {at:g} %" if levels else "lit") for at in sorted({FULL, *levels})[::-1]]
+        return [*lit, Swatch(UNLIT, "night, not lit"), Swatch("#fff", "day")]
 
-        return draw(site, self.circuits, first, days)
+    def panels(self, first: date, days: int) -> Iterator[Panel]:
+        for name, circuit in self.circuits.items():
+            nights = list(circuit.nights(first, days))
+            boxes = [box for number, night in enumerate(nights) for box in _boxes(circuit, number, night)]
+            yield Panel(name, _head(circuit, nights), boxes)
 
     def _circuit(self, circuit: CircuitPlan, first: date, days: int) -> dict[str, Any]:
         nights = list(circuit.nights(first, days))
@@ -162,3 +175,44 @@ def _saved(circuit: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     kwh = whole["kwh"] - circuit["kwh"]
     share = f" ({100 * kwh / whole['kwh']:.0f} %)" if whole["kwh"] else ""
     return f"saved {hours:.1f} h, {kwh:.2f} kWh{share}"
+
+
+# -- picture ---------------------------------------------------------------------------------------------------
+
+
+def _boxes(circuit: CircuitPlan, number: int, night: Night) -> Iterator[Box]:
+    """The parts of a night, each with its shade; later ones lie over earlier ones."""
+
+    def box(shade: str, start: datetime, end: datetime) -> Box:
+        return Box(shade, number, _minutes(circuit, night, start), _minutes(circuit, night, end))
+
+    if night.dusk is not None and night.dawn is not None:
+        yield box(UNLIT, night.dusk, night.dawn)
+    for segment in night.segments:
+        edges = {segment.on, segment.off}
+        edges |= {at for start, end, _ in night.levels for at in (start, end) if segment.on < at < segment.off}
+        for start, end in pairwise(sorted(edges)):
+            yield box(_shade(night.level(start)), start, end)
+
+
+def _head(circuit: CircuitPlan, nights: Sequence[Night]) -> str:
+    burnt, full = sum(night.seconds() for night in nights), sum(night.full_seconds() for night in nights)
+    whole = sum(circuit.programme.all_night(night.day) for night in nights)
+    used, most = circuit.energy(full), circuit.energy(whole)
+    text = f"{burnt / 3600:.0f} h of {whole / 3600:.0f} h all night"
+    if used is None or not most:
+        return text
+    return f"{text}; {used:.0f} kWh, {most - used:.0f} kWh saved ({100 * (most - used) / most:.0f} %)"
+
+
+def _minutes(circuit: CircuitPlan, night: Night, at: datetime) -> float:
+    """How long after the night's noon a time is, by the clock on the wall."""
+    wall = circuit.programme.calendar.civil(at).replace(tzinfo=None)
+    midnight = datetime(night.day.year, night.day.month, night.day.day)
+    return min(max((wall - midnight) / timedelta(minutes=1) - NOON, 0.0), 1440.0)
+
+
+def _shade(level: float) -> str:
+    """Grey of lamps at a level, %."""
+    grey = round(0x10 + 0x90 * (1 - level / FULL))
+    return f"#{grey:02x}{grey:02x}{grey:02x}"

@@ -15,7 +15,7 @@ from typing import Any
 from agent.demo.registers import ProfileUnit
 from agent.site.models.site import Site
 
-__all__ = ["World"]
+__all__ = ["Reservoir", "Value", "WetWell", "World"]
 
 GRAIN = 20.0
 """Seconds that the physics takes at once."""
@@ -25,6 +25,8 @@ WATER, WALLS, RADIATORS = 1500.0, 20 * 3600.0, 10 * 3600.0
 """Seconds: how slow the flow is, the cooling and the warming of a room."""
 TANK = 40.0
 """m3 of a tank whose capacity is not said."""
+FIRE = 0.4
+"""The part of a tank that the hydrants draw in an hour at a fire."""
 _PER_M3H = {"m3/h": 1.0, "L/h": 1000.0, "L/min": 1000 / 60, "L/s": 1 / 3.6}
 
 Value = bool | float
@@ -171,7 +173,7 @@ def _parts(site: Any, world: World) -> Iterator[Any]:
     lux = {one.photocell.signal for one in site.lighting.circuits.values() if one.photocell}
     yield _Told(world, air, world.outdoors)
     yield _Told(world, lux, lambda: min(world.daylight(), 190.0))
-    tanks = {name: _Tank(world, tank) for name, tank in site.water.tanks.items()}
+    tanks = {name: Reservoir(world, tank) for name, tank in site.water.tanks.items()}
     yield from tanks.values()
     for station in site.water.lift_stations.values():
         yield WetWell(world, station)
@@ -197,20 +199,31 @@ class _Told:
         self._world.values |= dict.fromkeys(self._names, self._value())
 
 
-class _Tank:
-    """A tank: its pumps fill it in ten hours, and the village drinks, in the morning and in the evening."""
+class Reservoir:
+    """A tank: its pumps fill it in ten hours, and the village drinks, in the morning and in the evening; at a `fire`
+    far more is drawn."""
 
     def __init__(self, world: World, tank: Any) -> None:
-        self._world, self._tank = world, tank
+        self._world, self._tank, self.fire = world, tank, False
         self._pumps = [one.actuator for one in tank.pumps or ()] or [tank.pump]
         self.volume = (tank.capacity or TANK * 1000) / 1000
         usual = tank.tariff.otherwise or tank if tank.tariff else tank
-        self._level = (usual.start + tank.tariff.start) / 2 if tank.tariff else tank.start + 2.0  # soon too little
+        soon_low = (usual.start + tank.tariff.start) / 2 if tank.tariff else tank.start + 2.0
+        self._level: float = soon_low
         self.pumped = 0.0
+
+    def trouble(self, on: bool) -> None:
+        """A fire breaks out, or is over."""
+        self.fire = on
+
+    @property
+    def level(self) -> float:
+        """Percent."""
+        return self._level
 
     @property
     def drawn(self) -> float:
-        """m3/h."""
+        """m3/h; the hydrants of a fire have no meter, and are not in it."""
         hour = self._world.hour
         share = 0.012 + 0.02 * math.exp(-(((hour - 7.5) / 2) ** 2)) + 0.025 * math.exp(-(((hour - 19) / 2.5) ** 2))
         return self.volume * share
@@ -218,7 +231,8 @@ class _Tank:
     def step(self, seconds: float) -> None:
         world = self._world
         self.pumped = sum(self.volume / 10 for pump in self._pumps if pump and world.output(pump))
-        self._level += (self.pumped - self.drawn) / self.volume * 100 * seconds / 3600
+        drawn = self.drawn + (FIRE * self.volume if self.fire else 0.0)
+        self._level += (self.pumped - drawn) / self.volume * 100 * seconds / 3600
         self._level = min(99.0, max(3.0, self._level))
         world.values[self._tank.level] = self._level
         for run in (self._tank.dry_run, *(one.dry_run for one in self._tank.pumps or ())):
@@ -241,6 +255,10 @@ class WetWell:
         self._stop, self._start, self._high = (one or usual for one, usual in zip(limits, (0.4, 1.2, 2.0), strict=True))
         self._level = self._stop
 
+    def trouble(self, on: bool) -> None:
+        """Rain begins, or ends."""
+        self.storm = on
+
     def step(self, seconds: float) -> None:
         world, station, fill = self.world, self.station, (self._start - self._stop) / 1800
         emptied = sum(4 * fill for pump in station.pumps if world.output(pump.actuator))
@@ -261,7 +279,7 @@ class WetWell:
 class _District:
     """A part of the network that loses a tenth of what is drawn."""
 
-    def __init__(self, world: World, district: Any, tank: _Tank | None) -> None:
+    def __init__(self, world: World, district: Any, tank: Reservoir | None) -> None:
         self._world, self._district, self._tank = world, district, tank
 
     def step(self, _seconds: float) -> None:

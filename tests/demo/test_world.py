@@ -168,7 +168,8 @@ def play(story, world, hours):
 
 def test_each_part_of_the_village_has_its_turn(world):
     said = [words for _, words in play(Story(world, 1.0), world, 14)]
-    begun = [one for one in said if not one.endswith("is over") and "back at" not in one and "opens" not in one]
+    ends = ("is over", "back at", "opens", "is out")
+    begun = [one for one in said if not any(end in one for end in ends)]
     assert begun == [
         "a passer-by is seen: io-1.di8 (lane)",
         "the contact io-2.di8 closes",
@@ -180,7 +181,45 @@ def test_each_part_of_the_village_has_its_turn(world):
         "pressure goes to 3.7 bar",
         "the contact io-1.di7 closes",
         "class-co2 goes to 1700 ppm",
+        "a fire: much is drawn from reservoir",
     ]
+
+
+def test_a_fire_empties_the_tank_until_all_its_pumps_are_called_for(world):
+    """Half way between `low` and `both_below`: below the one, above the other."""
+    relay(world, "p1", True)
+    story = Story(world, 1.0)
+    assert [at for at, said in play(story, world, 13.5) if "a fire:" in said] == [pytest.approx(13.25, abs=0.1)]
+    assert world.sensed("tank-level") > 80
+    while not any("the fire is out" in said for said in story.step()):
+        world.step(120)
+    level = world.sensed("tank-level")
+    assert 11 < level < 12.5 and 15 < world.seconds / HOUR < 17
+    world.step(HOUR)
+    assert world.sensed("tank-level") > level + 7, "the pump fills it again"
+
+
+def test_a_sensor_stands_still_while_a_pump_runs(world):
+    story = Story(world, 1.0)
+    assert not any("stands still" in said for _, said in play(story, world, 18)), "no pump runs"
+    relay(world, "p2", True)
+    (_, said), *_ = play(story, world, 0.1)
+    stood = words(world, "io-3.ai1")
+    assert said == "tank-level stands still"
+    play(story, world, 2.4)
+    assert words(world, "io-3.ai1") == stood, "longer than the 2 h of the alarm no-fill"
+    assert [said for _, said in play(story, world, 1)] == ["tank-level moves again"]
+    assert words(world, "io-3.ai1") > stood + 2000
+
+
+def test_the_cable_of_a_level_is_cut_before_the_hours_in_which_it_is_filled_all_the_same(world):
+    story, lost = Story(world, 1.0), {}
+    for _ in range(36 * 30):
+        world.step(120)
+        list(story.step())
+        lost[world.now.strftime("%d %H:%M")] = words(world, "io-3.ai1") == 0
+    dark = [at for at, is_lost in lost.items() if is_lost]
+    assert ("15 00:1" < dark[0] < "15 00:3") and ("15 04:1" < dark[-1] < "15 04:3"), "2 h before 02:20"
 
 
 def test_what_goes_wrong_is_mended(world):

@@ -147,6 +147,13 @@ def test_a_value_outside_the_valid_range_is_none_that_the_sensor_shows(said):
     assert valid != SITE and said(valid) == []
     found = said(valid.replace(IF, "{point: air-temp, below: -40}"))
     assert found == ["21:48: warning: air-temp shows -30 to 50 degC (line 12): it is never below -40"]
+    own = valid.replace("out-1.temperature, unit: degC,", "out-1.temperature,")
+    assert said(own.replace(IF, "{point: air-temp, below: -40}")) == found, "without a unit it has its source's"
+
+
+def test_the_range_of_a_current_has_no_unit_of_its_source(said):
+    bare = SITE.replace('scale: [0, 100], unit: "%"', "scale: [0, 100]").replace(IF, "{point: tank-level, above: 100}")
+    assert "21:50: warning: tank-level shows 0 to 100 (line 13): it is never above 100" in said(bare)
 
 
 LEVEL = 'scale: [0, 100], unit: "%"'

@@ -316,8 +316,9 @@ class Checked:
 
     def shows(self, reference: str) -> str:
         """The words for what a signal with bounds can show."""
-        found = self.good_range(reference) or (0.0, 0.0)
-        values = f"{number(found[0])} to {number(found[1])} {self.unit(reference)}".rstrip()
+        found, signal = self.good_range(reference) or (0.0, 0.0), self.site.signals[reference]
+        unit = signal.unit or ("" if signal.signal is not None else self.unit(reference))  # there its source's is mA
+        values = f"{number(found[0])} to {number(found[1])} {unit}".rstrip()
         return f"{reference} shows {values} (line {self.line('signals', reference)})"
 
     def check_reached(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from agent.services.alarms.control import PointAlarm
+from agent.site.build import build_settings
+from agent.site.loader import load
 
 Lines = Callable[[str], list[str]]
 
@@ -232,6 +237,18 @@ def test_a_text_is_short(said: Lines) -> None:
     assert alarms(said, f'a: {{point: pressure, above: 1, text: "{text}"}}') == [
         "1:40: error: 301 characters are too many for a message; write at most 300"
     ]
+
+
+def test_a_current_without_a_unit_of_its_own_has_none(said: Lines, tmp_path: Path) -> None:
+    """Its values are what the scale says: a limit in mA was converted, and the region read uA."""
+    bare = SITE.replace('scale: [0, 10], unit: "bar"', "scale: [0, 10]")
+    assert bare != SITE
+    for limit, message in (("above: 5 mA", "5 mA, and pressure has no unit; write 5"),
+                           ("below: 1 bar", "1 bar, and pressure has no unit; write 1")):  # fmt: skip
+        assert said(f"{bare}  a: {{point: pressure, {limit}}}\n")[-1].endswith(f"error: {message}")
+    said(f"{bare}  a: {{point: pressure, above: 5}}\n")
+    (alarm,) = [one for one in build_settings(load(tmp_path / "site.yaml")).controls if one.name == "alarms.a"]
+    assert isinstance(alarm, PointAlarm) and (alarm.unit, alarm.limit) == ("", 5)
 
 
 def test_french_keys_are_known(said: Lines) -> None:

@@ -9,10 +9,11 @@ __all__ = ["own_points", "point_unit", "unit_of"]
 
 
 def unit_of(site: Site, reference: str) -> str:
-    """The unit of a signal, else its source's; that of a point of a device. Empty: it has none, or is not known."""
+    """The unit of a signal, else its source's, but for a 4-20mA one, whose values are no current; that of a point of a
+    device. Empty: it has none, or is not known."""
     signal = site.signals.get(reference)
     if signal is not None:
-        return signal.unit or unit_of(site, signal.from_)
+        return signal.unit or ("" if signal.signal is not None else unit_of(site, signal.from_))
     device, _, point = reference.partition(".")
     found = site.devices.get(device)
     profile = (found.profile_data if found is not None else None) or {}

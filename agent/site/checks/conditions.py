@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from agent.lib.suggestion import did_you_mean, suggested
 from agent.model import Kind
 from agent.site.build.conditions import amount as amount_in
+from agent.site.build.units import unit_of
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
@@ -177,7 +178,7 @@ def _unit(at: Checked, reference: str) -> str:
         own = (at.own_points or {}).get(reference)
         return "" if own is None else own.unit
     if "." not in reference:
-        return at.unit(reference)
+        return "" if at.wrong("signals", reference, "unit") else unit_of(at.site, reference)
     device, _, point = reference.partition(".")
     return at.profile_unit(device, point)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.lib.suggestion import did_you_mean, nearest, suggested
 from agent.model import Point
-from agent.site.build.units import own_points
+from agent.site.build.units import own_points, unit_of
 from agent.site.language.document import Document, Keys
 from agent.site.language.problems import Severity, listed
 from agent.site.language.units import canonical, is_known
@@ -316,9 +316,8 @@ class Checked:
 
     def shows(self, reference: str) -> str:
         """The words for what a signal with bounds can show."""
-        found, signal = self.good_range(reference) or (0.0, 0.0), self.site.signals[reference]
-        unit = signal.unit or ("" if signal.signal is not None else self.unit(reference))  # there its source's is mA
-        values = f"{number(found[0])} to {number(found[1])} {unit}".rstrip()
+        found = self.good_range(reference) or (0.0, 0.0)
+        values = f"{number(found[0])} to {number(found[1])} {unit_of(self.site, reference)}".rstrip()
         return f"{reference} shows {values} (line {self.line('signals', reference)})"
 
     def check_reached(

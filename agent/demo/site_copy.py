@@ -30,6 +30,8 @@ _OTHERS = ("gpio", "bocage_site")
 """Types of buses that stay as they are: pins are a mock chip's, and the other site runs beside this one."""
 POLL = 0.25
 """Seconds between two polls, at the least: so often a hurried device is read."""
+STALE = 30.0
+"""Seconds after which a hurried device that says nothing is stale, and with it what it measures."""
 FAST_LINE = 115_200
 """Baud of a hurried line."""
 PEER = "5s"
@@ -122,7 +124,7 @@ class SiteCopy:
         if own.bus not in (*self.hosts, *self.lines):
             return dict(device)
         poll = min(own.period, max(POLL, own.period / speed))
-        return {**device, "poll": _span(poll), "stale_after": "30s"} | (
+        return {**device, "poll": _span(poll), "stale_after": _span(STALE)} | (
             {"points": {point: {**keys, "poll": _span(poll)} for point, keys in device["points"].items()}}
             if device.get("points")
             else {}
@@ -131,7 +133,10 @@ class SiteCopy:
     def _signal(self, name: str, signal: Mapping[str, Any], speed: float) -> dict[str, Any]:
         changed = {key: value for key, value in signal.items() if key != "max_rate"}
         own = self.site.signals[name]
-        bus = self.site.buses.get(own.from_.partition(".")[0])
+        source = own.from_.partition(".")[0]
+        bus, device = self.site.buses.get(source), self.site.devices.get(source)
+        if device is not None and device.bus in (*self.hosts, *self.lines) and (own.stale_after or 0.0) > STALE:
+            del changed["stale_after"]
         counts = own.kind == "counter" and bus is not None and bus.has_pins
         if own.debounce or (own.debounce is None and counts):
             changed["debounce"] = _span(FASTEST_PULSE)

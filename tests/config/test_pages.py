@@ -1,15 +1,20 @@
-"""The examples of the pages are files that work: `check` says nothing of them, put where they belong."""
+"""The pages of the services and the keys that there are: each example works, and no key is left out."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any, get_args
 
 import pytest
 
+from agent.services.registry import SERVICES
+from agent.site.language.base import Model
 from agent.site.loader import check
+from agent.site.models.conditions import ConditionConfig
 
 ROOT = Path(__file__).parents[2]
 LINKY = "name: linky\npoints: {tariff: {register: holding, address: 0, type: string, length: 4}}\n"
@@ -144,6 +149,34 @@ def test_each_example_of_a_service_is_among_them() -> None:
     pages = [str(page.relative_to(ROOT)) for page in (ROOT / "agent/services").glob("*/*.md")]
     found = {(page, which) for page in pages for which in range(len(_examples(page)))}
     assert found - {(page, which) for page, which, *_ in EXAMPLES} == set()
+
+
+def _models(model: type[Model]) -> Iterator[type[Model]]:
+    """A section of the site file, and all that is in it."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in _within(field.annotation, *field.metadata):
+            yield from _models(inner)
+
+
+def _within(*parts: Any) -> Iterator[type[Model]]:
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, Model):
+            if part is not ConditionConfig:  # which is in itself, and has its keys on the page of the alarms
+                yield part
+        else:
+            yield from _within(*get_args(part))
+
+
+def test_each_key_of_a_service_is_on_its_page() -> None:
+    lacking = []
+    for service in SERVICES:
+        pages = ROOT.joinpath(*service.folder.split(".")).glob("*.md")
+        prose = re.sub(r"```.*?```", "", "".join(page.read_text() for page in pages), flags=re.DOTALL)
+        named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", prose))))
+        keys = {field.alias or name for model in _models(service.model) for name, field in model.model_fields.items()}
+        lacking += [f"{service.name}: {key}" for key in sorted(keys - named)]
+    assert lacking == []
 
 
 def _examples(page: str) -> list[str]:

@@ -273,8 +273,10 @@ class Tank:
         state = updated(state, anchor=boot_anchor(state.anchor, now))
         level = good(view, self.level)
         read_at = view.points[self.level].at if level is not None else 0.0
-        believed, doubt_ends = believe(state.believed, level, read_at, self.interval, now.monotonic)
-        state = updated(state, believed=believed)
+        believed, doubt_ends = state.believed, NEVER
+        if self.level in view.points:  # one that was not heard since the start is not missing: a doubt goes on
+            believed, doubt_ends = believe(believed, level, read_at, self.interval, now.monotonic)
+            state = updated(state, believed=believed)
         level = None if level is None else believed.value
         dues = [doubt_ends]
         state, limits, due = self._see_tariff(state, view, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.control.calendar import Calendar
@@ -282,8 +282,12 @@ def test_no_pump_runs_that_may_not_and_one_runs_that_can(actions: list[tuple[Any
     assert [one.value("p1"), one.value("p2")] == [True, True], "all is well again, and the tank is nearly empty"
 
 
+FELL = [("wait", 1.0), ("level", 5.0, Quality.GOOD), ("wait", 1.0), ("level", 5.0, Quality.GOOD), ("wait", 600.0)]
+
+
 @FEW
 @given(st.lists(st.one_of(WAIT, LEVEL, FLOW, CONTACT), max_size=20), st.lists(st.integers(0, 19), max_size=4))
+@example(actions=FELL, restarts=[3])
 def test_a_group_goes_on_after_any_restart(actions: list[tuple[Any, ...]], restarts: list[int]) -> None:
     steady, restarted = pair(), pair()
     for one in (steady, restarted):

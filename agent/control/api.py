@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent.control.named_calendars import NamedCalendar
 
 __all__ = [
-    "NEVER", "Accounts", "Alarming", "Attentive", "Commanded", "Control", "Count", "Counting", "Discreet", "Exact",
+    "NEVER", "Accounts", "Alarming", "Commanded", "Control", "Count", "Counting", "Discreet", "Exact",
     "Factual", "Filling", "Happening", "Indifferent", "Input", "Issued", "Latching", "Metered", "Now", "Output",
     "Overridden", "Pressed", "Priced", "Ruling", "Sparing", "Step", "Telling", "Timed", "View", "Wish", "Worded",
     "check_reset", "fields", "good", "lost_points", "updated",
@@ -338,15 +338,6 @@ class Sparing(Protocol):
 
     def kept(self, state: Any) -> object:
         """All that `dump` is made of: where it is the same as before, so is the dump."""
-
-
-@runtime_checkable
-class Attentive(Protocol):
-    """A control that tells what its steps go by. While that is the same, and a step changed nothing, the next one
-    before its `due` would change nothing either."""
-
-    def seen(self, state: Any, view: View) -> object:
-        """All that a step in this state looks at, numbers as the sides of their limits; None: that is not told."""
 
 
 @runtime_checkable

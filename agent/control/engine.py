@@ -19,7 +19,6 @@ from agent.clock import Clock
 from agent.control.api import (
     NEVER,
     Accounts,
-    Attentive,
     Commanded,
     Control,
     Counting,
@@ -90,7 +89,6 @@ class _Rule:
         self.name, self.inputs = control.name, control.inputs
         self.commanded = control if isinstance(control, Commanded) else None
         self.account = control if isinstance(control, Accounts) else None
-        self.attentive = control if isinstance(control, Attentive) else None
         self.factual = control if isinstance(control, Factual) else None
         self.counting = control if isinstance(control, Counting) else None
         self.metered = control if isinstance(control, Metered) else None
@@ -98,8 +96,6 @@ class _Rule:
         self.priced = control if isinstance(control, Priced) and self.powers else None
         self.indifferent = control if isinstance(control, Indifferent) else None
         self.state: Any = None
-        self.calm: tuple[Any, object] | None = None
-        """The state that the last step left as it was, and what it went by."""
         self.due = 0.0
         self.kept: Any = None
         self.sparing = control if isinstance(control, Sparing) else None
@@ -116,25 +112,12 @@ class _Rule:
 
     def is_indifferent(self, view: View) -> bool:
         """Whether the change of an input is none to this control. One that fails is stepped, which says so."""
-        if self.failed or (self.indifferent is None and self.calm is None):
+        if self.failed or self.indifferent is None:
             return False
         try:
-            if self.indifferent is not None:
-                return self.indifferent.alike(self.state, view)
-            if self.attentive is not None and self.calm is not None:
-                state, seen = self.calm
-                return state is self.state and seen == self.attentive.seen(state, view)
+            return self.indifferent.alike(self.state, view)
         except Exception:  # noqa: BLE001  the step says it
             return False
-        return False
-
-    def note_calm(self, before: Any, view: View) -> None:
-        """Note what a step went by that left the state as it was `before`."""
-        self.calm = None
-        if self.attentive is not None and before is self.state:
-            with contextlib.suppress(Exception):
-                seen = self.attentive.seen(before, view)
-                self.calm = None if seen is None else (before, seen)
 
 
 class Doing(NamedTuple):
@@ -524,8 +507,6 @@ class Engine:
                 counts = rule.counting is not None and rule.counting.mark(before) != rule.counting.mark(rule.state)
                 rule.dirty = True
                 self._keep_at = min(self._keep_at, now.monotonic + self._keep_every)
-        if rule.attentive is not None:
-            rule.note_calm(before, view)
         if rule.factual is not None and rule.noted is not rule.state:
             self._note_facts(rule, rule.factual.facts(rule.state))
             rule.noted = rule.state

@@ -14,7 +14,7 @@ from agent.control.alarm_state import alarm_changes
 from agent.control.api import NEVER, Happening, Now, Step, View, Wish, check_reset, good, updated
 from agent.control.boot_time import boot_anchor
 from agent.control.calendar import DAY, Calendar
-from agent.control.calm import said
+from agent.control.calm import Calm, said
 from agent.control.named_calendars import calendar_input
 from agent.lib.counter import SECONDS, CounterTrail, Dial, follow
 from agent.model import Kind, Point, Severity, Value
@@ -115,7 +115,7 @@ class WaterPoint:
         """`<name>.latch` takes "reset": the burst is over, the valve may open."""
         check_reset(point, value)
         over = replace(state.leaks, found=state.leaks.found - {leaks.BURST}, over=None)
-        return replace(state, latched=False, leaks=over)
+        return replace(state, latched=False, leaks=over, calm=None)
 
     def latched(self, state: WaterState) -> Sequence[tuple[str, str]]:
         return [(leaks.BURST, self.name)] if state.latched else []
@@ -136,7 +136,7 @@ class WaterPoint:
         jump = litres - before
         return replace(
             state, meter=replace(state.meter, index=litres),
-            day_index=state.day_index + jump, flush_index=state.flush_index + jump,
+            day_index=state.day_index + jump, flush_index=state.flush_index + jump, calm=None,
         )  # fmt: skip
 
     def mark(self, state: WaterState) -> object:
@@ -173,6 +173,19 @@ class WaterPoint:
     # -- step --------------------------------------------------------------------------------------------------
 
     def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
+        step = self._step(state, view, now)
+        seen = self._seen(state, view) if step.state is state else None
+        if seen is not None and (state.calm is None or state.calm.seen != seen):
+            return step._replace(state=replace(state, calm=Calm(seen, NEVER, None)))
+        return step if step.state.calm is None or seen is not None else step._replace(
+            state=replace(step.state, calm=None)
+        )  # fmt: skip
+
+    def alike(self, state: WaterState, view: View) -> bool:
+        """While all that the last step went by is the same, and that step changed nothing."""
+        return state.calm is not None and state.calm.seen == self._seen(state, view)
+
+    def _step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
         if state.restored:
             state = shifted(state, now)
         happenings: list[Happening] = []
@@ -197,7 +210,7 @@ class WaterPoint:
         due = min(first, second, third, fourth, fifth)
         return Step(updated(state, raised=raised), wishes, [*happenings, *alarms], due)
 
-    def seen(self, state: WaterState, view: View) -> object:
+    def _seen(self, state: WaterState, view: View) -> tuple[Any, ...] | None:
         """Its inputs while the meter stands still: the index, the valves, and the sides of the limits of frost.
 
         Not where the time of a reading counts: after a growth of several pulses, and for a meter that is read seldom.

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.control.api import Now
 from agent.control.boot_time import BootShift
+from agent.control.calm import Calm
 from agent.lib.counter import CounterTrail
 from agent.services.water.frost import FrostState
 from agent.services.water.hours import HoursNow
@@ -45,11 +46,13 @@ class WaterState:
     """The count of a meter without a signal of its own; not kept: after a start its first reading is taken as it is."""
     hours: HoursNow | None = None
     """The opening hours now; not kept."""
+    calm: Calm[None] | None = None
+    """All that the last step went by, if it changed nothing; not kept."""
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
 
 
-_FORGOTTEN = frozenset({"hours", "restored", "trail"})
+_FORGOTTEN = frozenset({"calm", "hours", "restored", "trail"})
 _NEWER = frozenset({"yesterday", "flushed_litres"})
 """Fields that an earlier version did not keep."""
 

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -318,6 +319,28 @@ async def test_an_alarm_whose_teller_was_cancelled_is_open_all_the_same() -> Non
     teller.cancel()
     await asyncio.wait({teller})
     assert register.raised() == OpenAlarms(tell, flash).raised() == [("max_on", "ev1")]
+
+
+def test_an_open_alarm_says_that_its_pump_was_latched_since(site, subscriber, wait_for):
+    """The contact of the flow is off. Time runs 300 times as fast: the pump rests for a second between its dry runs."""
+    site.sabotage = (
+        "import time; from agent.app import Agent; from agent.control.civil import Pace; "
+        "pace = Pace(300, time.clock_gettime(time.CLOCK_BOOTTIME)); "
+        "Agent.__init__.__defaults__ = (pace, *Agent.__init__.__defaults__[1:])"
+    )
+    site.document["actuators"]["pump"] = {"output": "m.relay2", "safe_state": "off", "boot_state": "off"}
+    dry = {"flow": "m.di1", "latch_after": 2}
+    site.document["water"] = {
+        "tanks": {"reservoir": {"level": "tank", "pump": "pump", "start": "60 %", "dry_run": dry}}
+    }
+    site.start()
+    wait_for(lambda: subscriber.events("dry_run", "change"), 30, what="the latch")
+    assert [one["detail"] for one in subscriber.events("dry_run", "alarm")] == [{"latched": False}]
+    assert "latched: on" in site.bocage("alarms").stdout
+    (alarm,) = json.loads(site.bocage("why", "reservoir", "--json").stdout)["alarms"]
+    assert (alarm["code"], alarm["detail"]) == ("dry_run", {"latched": True})
+    site.bocage("write", "reservoir.latch", "reset")
+    wait_for(lambda: subscriber.events("dry_run", "cleared"), what="its end")
 
 
 async def test_the_words_of_an_alarm_are_shown_while_it_is_open():

@@ -23,7 +23,7 @@ FIRST, EVERY, AGAIN = 5700.0, 6000.0, DAY
 AFTER, PRESSED = (2400.0, 7200.0), 90.0
 """Seconds after the lamps went out in the night at which a button is pressed, and for how long."""
 LEAST = 4.0
-"""Real seconds that a scene lasts, so that devices are read meanwhile; a button a quarter of that."""
+"""Real seconds that a scene lasts, so that devices are read meanwhile; a button half of that."""
 BURNS, STANDS, TURN = 10.5 * 3600, 14 * 3600.0, 2 * DAY
 """The time of the first whole day at which a fire breaks out, and at which a sensor may stop; they come again every
 other day, as the cut cable of the second night does."""
@@ -99,7 +99,7 @@ class Story:
         for number, (at, again, scene) in enumerate(self._timed):
             if world.seconds >= at and scene.is_ready():
                 self._timed[number] = at + again, again, scene
-                yield self._play(scene, max(scene.seconds, self._least / 4))
+                yield self._play(scene, max(scene.seconds, self._least / 2))
 
     def _play(self, scene: Scene, seconds: float) -> str:
         scene.begin(self._world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -348,10 +349,9 @@ DISTRICT = District(
 GAUGE = some.one_of(some.tuples(some.just("level"), LEVEL), some.tuples(some.sampled_from(["count", "out"]), DRAWN))
 
 
-@settings(max_examples=40, deadline=None)
-@given(life=some.lists(some.tuples(WAIT, some.one_of(GAUGE, OTHER), QUALITY), min_size=10, max_size=40))
-def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
-    one, index = Plain(DISTRICT, START, {}), {"count": 0, "out": 0}
+def fed(one: Any, life: Any) -> Iterator[None]:
+    """Read the level and the meters of a district as this life has it, a step of it at a time."""
+    index = {"count": 0, "out": 0}
     for wait, (what, value), quality in life:
         one.until(one.t + wait)
         if befell(one, what, value):
@@ -361,6 +361,14 @@ def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
         elif what in index:
             index[what] += value[1]
             one.set(what, index[what], quality)
+        yield
+
+
+@settings(max_examples=40, deadline=None)
+@given(life=some.lists(some.tuples(WAIT, some.one_of(GAUGE, OTHER), QUALITY), min_size=10, max_size=40))
+def test_a_district_keeps_the_same_where_it_says_so(life: Any) -> None:
+    for _ in fed(Plain(DISTRICT, START, {}), life):
+        pass
 
 
 class Skipping(Bench):
@@ -381,19 +389,11 @@ class Skipping(Bench):
 
 def drained(life: Any, spares: bool) -> tuple[Any, int]:
     """All that a district tells in this life, and how many steps were spared."""
-    one, index = Skipping(DISTRICT, START, {}), {"count": 0, "out": 0}
+    one = Skipping(DISTRICT, START, {})
     one.spares = spares
     one.set("level", 50.0)
     found = []
-    for wait, (what, value), quality in life:
-        one.until(one.t + wait)
-        if befell(one, what, value):
-            pass
-        elif what == "level":
-            one.set("level", value, quality)
-        elif what in index:
-            index[what] += value[1]
-            one.set(what, index[what], quality)
+    for _ in fed(one, life):
         found.append((DISTRICT.figures(one.state), DISTRICT.facts(one.state), sorted(one.state.raised)))
     return (found, one.events, one.details), one.spared
 

@@ -11,7 +11,7 @@ from agent.core.actuator_spec import ActuatorSpec
 from agent.errors import DeviceError
 from agent.model import Instant, Kind, Point, Quality, Reading, Readings, Value
 from agent.settings import Settings
-from agent.simulate.inputs import GRID, RAPID, Counter, Follows, Polled, Source, Steps, Warm, source
+from agent.simulate.inputs import GRID, RAPID, Counter, Polled, Smooth, Source, Steps, Warm, source
 from agent.simulate.loop import VirtualClock
 from agent.simulate.scenario import Scenario
 
@@ -62,11 +62,17 @@ class Plant:
         """The inputs that change at moments of their own."""
         self._steps_at = dict.fromkeys(self._stepping, -inf)
         """When each of them does next (s)."""
-        self._following = [name for name, one in self._sources.items() if isinstance(_real(one), Follows | Warm)]
         self._warm = [real for one in self._sources.values() if isinstance(real := _real(one), Warm)]
         self._feedbacks = {
             one.feedback: one.name for one in settings.actuators if one.feedback and one.feedback not in self._sources
         }
+        fed_back = {one.feedback for one in settings.actuators}
+        self._following = [
+            name
+            for name, one in self._sources.items()
+            if name in fed_back or not isinstance(_real(one), Steps | Smooth | Counter)
+        ]
+        """The inputs that may follow an output: all but those that time alone moves."""
         self._watchdogs = {
             self._device(one.output): one.output_watchdog
             for one in settings.actuators

@@ -16,6 +16,7 @@ from agent.simulate.inputs import source
 from agent.simulate.loop import VirtualLoop
 from agent.site.build import build_settings
 from agent.site.loader import load
+from tests.simulate.conftest import SITE
 
 START = 'start: "2026-01-15T12:00:00+01:00"\nduration: 24h\n'
 SITES = Path(__file__).parents[2] / "config"
@@ -71,6 +72,45 @@ def test_the_look_after_a_write_reads_only_what_may_follow_it(bench):
     )
     assert found["edges"][0]["t"] == pytest.approx(3609, abs=0.1)
     assert events(found, "alarm") == [("point_alarm", "hot", 3660.0)]
+
+
+@pytest.mark.parametrize("index", [0, 5_000_000])
+@pytest.mark.parametrize("fault", ["kill: agent", "power_cut: 20s"])
+def test_a_kill_right_after_a_meter_was_swapped_makes_no_water(bench, index, fault):
+    """The index and the total of the district that follows it are on flash with one write."""
+    bench.site("water: {districts: {north: {in: [ct]}}}\n")
+    found = bench.run(
+        f"inputs: {{ct: {{rate: 4 m3/h}}}}\nfaults: [{{at: 129603s, {fault}}}]\n"
+        f"commands: [{{at: 129600s, id: c1, point: ct.index, value: {index}, origin: local}}]\n",
+        'start: "2026-05-20T00:00:00+02:00"\nduration: 50h\n',
+    )
+    assert found["final"]["points"]["north.in"] == pytest.approx(96, abs=0.05)
+
+
+@pytest.mark.parametrize("real", ["{constant: false}", "{steps: [[0, false], [5min, true]]}"])
+def test_a_feedback_that_the_scenario_gives_is_read_after_a_write(bench, lighting, real):
+    bench.site(lighting)
+    found = bench.run(
+        f"inputs: {{io-1.di1: {real}}}\n"
+        "commands: [{at: 20s, id: c1, point: km1, value: on, for: 1h, origin: local}]\n"
+    )
+    mismatch = [at for code, _, at in events(found, "alarm") if code == "output_mismatch"]
+    assert 20 < mismatch[0] < 40
+
+
+def test_what_ripples_around_an_output_is_read_after_a_write(bench):
+    bench.site("""\
+water:
+  tanks: {t: {level: temp, pump: ev1, start: 40 %, stop: 85 %, dry_run: {flow: flow, grace: 15s, no_flow: 20s}}}
+""", SITE.replace('unit: degC}', 'unit: "%"}\n  flow: {from: io-2.ai2, signal: 4-20mA, scale: [0, 20], unit: m3/h}'))
+    found = bench.run(
+        "inputs:\n"
+        "  temp: {ramp: [[0, 50], [605s, 39.9], [2h, 60]]}\n"
+        "  flow: {follows: ev1, on: 10, off: 0.1, ripple: 0.05}\n",
+        'start: "2026-01-15T12:00:00+01:00"\nduration: 1h\n',
+    )
+    assert found["totals"]["ev1"]["starts"] == 1
+    assert events(found, "alarm") == []
 
 
 def test_an_override_holds_for_its_time_and_survives_a_kill(bench, lighting):

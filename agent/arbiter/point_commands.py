@@ -104,11 +104,12 @@ class PointCommands:
             raise Rejected(f"{command.point} takes the new meter's index, a number from 0 on, not {value!r}")
 
         async def swap() -> str:
-            try:
-                before = self._hub.set_index(signal, float(value))
+            before = self._hub.index_of(signal)
+            subject = (None if before is None else self._engine.swapped(signal, float(value), before)) or signal
+            try:  # with one write of the flash the index goes there, and what the controls count by it
+                self._hub.set_index(signal, float(value))
             except StorageError as error:
                 raise Rejected(f"it could not be put on record: {error}") from error
-            subject = self._engine.swapped(signal, float(value), before) or signal
             detail = {"meter": signal, "from": _whole(before), "to": _whole(value), "by": command.by,
                       "origin": command.origin}  # fmt: skip
             await self._open_alarms.put_event(

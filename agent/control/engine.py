@@ -281,14 +281,16 @@ class Engine:
         return found
 
     def swapped(self, meter: str, index: float, before: float | None) -> str | None:
-        """A meter that stood at `before` was swapped: it goes on from `index`. The control that follows it; None if
-        none does."""
+        """A meter that stood at `before` was swapped: it goes on from `index`, and the controls that follow it keep
+        their state with the next write to flash. The first of them; None if none does."""
         found = None
         for rule in self._rules:
             state = None if rule.metered is None else rule.metered.swapped(rule.state, meter, index, before)
             if state is not None:
                 rule.state, rule.dirty, found = state, True, found or rule.name
                 self._keep_at = 0.0
+                if rule not in self._untold:
+                    self._keep(rule)
         return found
 
     def replaced(self, meter: str, detail: Mapping[str, Value]) -> None:

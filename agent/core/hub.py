@@ -186,9 +186,16 @@ class Hub:
         if before.count is None:
             raise Rejected(f"{name} was never read: where the new meter stands can only be said of one that counts")
         self._states[name] = before.set(index)
+        reading = Reading(name, int(index) if index.is_integer() else index, self._clock.now())
+        self.last[name] = reading
         self._keep(name)
-        self.publish([Reading(name, int(index) if index.is_integer() else index, self._clock.now())])
+        self.publish([reading])
         return before.index
+
+    def index_of(self, name: str) -> float | None:
+        """The index of a counter as it is counted now; None: it was never read."""
+        state = self._states[name]
+        return None if state.count is None else state.index
 
     def flush(self) -> None:
         """At an orderly stop, and before a changed site: indexes that were held back become durable and go out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -376,6 +377,14 @@ class Skipping(Bench):
 
     spares, spared = True, 0
 
+    def until(self, at: float, every: float | None = None) -> None:
+        if not self.spares:
+            super().until(at, every)
+        while self.spares and (due := max(self.due - self.boot, self.t + 1e-6)) < at:
+            self.t = due
+            self.settle()
+        self.t = at
+
     def set(self, point: str, value: Value, quality: Quality = Quality.GOOD) -> None:
         before = self.points.get(point)
         at = self.now.monotonic if quality is Quality.GOOD or before is None else before.at
@@ -391,7 +400,8 @@ def drained(life: Any, spares: bool) -> tuple[Any, int]:
     """All that a district tells in this life, and how many steps were spared."""
     one = Skipping(DISTRICT, START, {})
     one.spares = spares
-    one.set("level", 50.0)
+    for name, value in (("level", 50.0), ("count", 0), ("out", 0)):
+        one.set(name, value)
     found = []
     for _ in fed(one, life):
         found.append((DISTRICT.figures(one.state), DISTRICT.facts(one.state), sorted(one.state.raised)))
@@ -415,6 +425,37 @@ def test_a_pulse_by_day_is_no_news_to_a_district_and_one_around_midnight_is() ->
     night, more = drained(pulses * 735, True)  # up to a quarter past midnight
     assert more < 735 - 8
     assert night == drained(pulses * 735, False)[0]
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(109, 164), (20 * 60 + 59, 26 * 60 + 54), (17 * 60 + 9, 17 * 60 + 21)])
+def test_the_last_reading_before_an_outage_counts_though_it_was_not_looked_at(begins: int, ends: int) -> None:
+    """Minutes after the first midnight in which the meter is not read: 55 of a night of 60, and 5 h 55 at midnight."""
+    told = []
+    for spares in (True, False):
+        one = Skipping(replace(DISTRICT, night=(120, 180), outflows=(), storage=None), "2026-10-20T00:00:00", {})
+        one.spares = spares
+        for minute in range(1, 50 * 60):
+            one.until(minute * 60.0)
+            is_out = begins <= minute < ends
+            one.set("count", None if is_out else minute, Quality.BAD if is_out else Quality.GOOD)
+        told.append((one.control.figures(one.state), one.of("sensor_fault")))
+    assert told[0] == told[1]
+    assert told[0][0]["north.in"] == 1.44
+    assert len(told[0][1]) == (2 if ends - begins > 70 else 0), "the night is lost, by far"
+
+
+def test_a_meter_that_is_bad_at_each_look_is_read_in_between() -> None:
+    told = []
+    for spares in (True, False):
+        one = Skipping(replace(DISTRICT, outflows=(), storage=None), "2026-10-20T00:00:00", {})
+        one.spares = spares
+        for minute in range(1, 30 * 60):
+            one.until(minute * 60.0)
+            is_out = minute > 17 * 60 and minute % 10 not in (1, 2)
+            one.set("count", None if is_out else minute, Quality.BAD if is_out else Quality.GOOD)
+        told.append((one.control.figures(one.state), one.of("sensor_fault")))
+    assert told[0][1] == told[1][1] == []
+    assert told[0][0] == pytest.approx(told[1][0], abs=0.01)
 
 
 def test_air_that_stays_warm_is_no_news_to_a_water_point() -> None:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from agent.control.alarm_state import alarm_changes
-from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, fields, updated
+from agent.control.api import NEVER, Happening, Now, Step, View, check_reset, fields, lost_points, updated
 from agent.control.boot_time import BootShift, boot_anchor
 from agent.control.calendar import DAY, Calendar
 from agent.control.spell import FOLD, next_fold
@@ -100,7 +100,7 @@ class DistrictState(NamedTuple):
     kept: tuple[tuple[MeterTotal, ...], StoredVolume] | None = None
     """Meters and storage as they go to flash."""
     counts_each: bool = True
-    """Each reading counts, for a cut is near; not kept."""
+    """Each reading counts, for a cut is near, or not all was read well at the last look; not kept."""
     restored: bool = False
     """The state comes from flash: its times may be those of another boot."""
 
@@ -117,6 +117,7 @@ class District:
     night: tuple[int, int] = (120, 240)
     alarm: NightAlarm | None = None
     inputs: frozenset[str] = field(init=False)
+    _read: tuple[str, ...] = field(init=False, repr=False)
     meters: tuple[str, ...] = field(init=False)
     """The signals or points of all its meters. They are looked at on a grid (`FOLD`), and around a cut at each of their
     readings; what they show is kept as often."""
@@ -124,7 +125,8 @@ class District:
     def __post_init__(self) -> None:
         level = () if self.storage is None else (self.storage.level,)
         object.__setattr__(self, "meters", tuple(meter.name for meter in (*self.inflows, *self.outflows)))
-        object.__setattr__(self, "inputs", frozenset((*self.meters, *level)))
+        object.__setattr__(self, "_read", (*self.meters, *level))
+        object.__setattr__(self, "inputs", frozenset(self._read))
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -244,7 +246,8 @@ class District:
         state, happenings = self._see(state, view, now.monotonic)
         state, due = self._settle(state, now.monotonic)
         raised, alarms = alarm_changes(self.name, state.raised, self._standing(state), SEVERITIES)
-        counts_each = self._has_dials or any(now.monotonic >= cut.at - AROUND for cut in state.cuts)
+        is_near = any(now.monotonic >= cut.at - AROUND for cut in state.cuts)
+        counts_each = is_near or self._has_dials or bool(lost_points(view, self._read))
         if not counts_each:
             due = min(due, next_fold(now.monotonic))
         return Step(updated(state, raised=raised, counts_each=counts_each), (), [*happenings, *alarms], due)
@@ -297,8 +300,8 @@ class District:
         return day
 
     def _limit(self, cut: Cut) -> float:
-        """Seconds between two readings around this cut at the most."""
-        return LATE if cut.kind == MIDNIGHT else min(LATE, 60.0 * (self.night[1] - self.night[0]))
+        """Seconds between two readings around this cut at the most. The one before an outage is known to `FOLD`."""
+        return FOLD + (LATE if cut.kind == MIDNIGHT else min(LATE, 60.0 * (self.night[1] - self.night[0])))
 
     def _see(self, state: DistrictState, view: View, now: float) -> tuple[DistrictState, list[Happening]]:
         """Read all inputs, and note what they show at the cuts."""

@@ -249,7 +249,7 @@ async def test_a_wrong_value_is_refused_with_its_point(site: Any, until: Any) ->
         await until(lambda: len(site.outbox.outcomes) == 3)
         words = 'value must be a number, true, false, "on", "off", "ack", "reset" or null, not "confort"'
         assert [(one.point, one.value, one.reason) for one in site.outbox.outcomes] == [
-            ("school.mode", None, f"{words}; school.mode takes comfort, reduced, frost, off or auto"),
+            ("school.mode", None, f"{words}; the mode of a zone takes comfort, reduced, frost, off or auto"),
             ("km1", None, words),
             ("", None, 'unknown key "tll_ms", did you mean ttl_ms?'),
         ]

@@ -105,9 +105,18 @@ def latches(names: Sequence[str], before: Sequence[PumpState], after: Sequence[P
     return found
 
 
-def latched_pumps(names: Sequence[str], states: Sequence[PumpState]) -> list[tuple[str, str]]:
-    """The alarms of the pumps that are latched, code and subject, each under its name."""
-    return [(_code(one), name) for name, one in zip(names, states, strict=True) if one.latched]
+def latched_pumps(
+    names: Sequence[str], states: Sequence[PumpState], raised: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:  # fmt: skip
+    """The alarms of the pumps that are latched, code and subject, each under its name: that of the cause, and another
+    one that was `raised` before and ends with the same reset."""
+    latched = [(name, one) for name, one in zip(names, states, strict=True) if one.latched]
+    return [
+        (code, name)
+        for name, one in latched
+        for code in ("dry_run", "thermal_fault")
+        if code == _code(one) or code in one.raised | raised
+    ]
 
 
 def _code(latched: PumpState) -> str:

@@ -227,7 +227,7 @@ class Tank:
         return (self.name,) if self.group is None else self._rotation.pumps
 
     def latched(self, state: TankState) -> Sequence[tuple[str, str]]:
-        return latched_pumps(self._subjects, state.pumps)
+        return latched_pumps(self._subjects, state.pumps, state.raised if self.group is None else frozenset())
 
     def mark(self, state: TankState) -> object:
         """The trips, which are counted over an hour, why the pump was stopped, and what was filled without a level."""

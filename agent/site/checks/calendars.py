@@ -55,9 +55,9 @@ def check_use_of_calendars(at: Checked) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts of a part of the file, also of a part that is wrong in itself."""
-    if isinstance(value, str):
-        yield value
+    """All texts of a part of the file, also of a part that is wrong. A name without its quotes is a number."""
+    if isinstance(value, str | int):
+        yield str(value)
     elif isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _texts(one)

@@ -113,7 +113,7 @@ def _value(value: Any, point: str = "") -> Value:
         return value  # type: ignore[no-any-return]
     if isinstance(value, int | float) and abs(value) <= _LARGEST:
         return value  # nothing else may be asked of a whole number of hundreds of digits: it is no float
-    modes = f"; {point} takes {_MODES}" if point.endswith(".mode") else ""
+    modes = f"; the mode of a zone takes {_MODES}" if point.endswith(".mode") else ""
     words = '"on", "off", "ack", "reset"'
     raise Rejected(f"value must be a number, true, false, {words} or null, not {_shown(value)}{modes}")
 

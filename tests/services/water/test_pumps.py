@@ -231,6 +231,14 @@ def test_a_hot_motor_rests_and_comes_back_at_the_next_fill() -> None:
     assert fill(one, 600) == {"p1"}
 
 
+def test_a_pump_that_is_hot_and_latched_dry_is_latched_in_both_alarms() -> None:
+    dry = tuple(replace(pump, thermal="hot") for pump in OWN.pumps)
+    one = bench(replace(OWN, pumps=dry), flow1=0.0, flow2=0.0, hot=0)
+    one.until(H)
+    one.set("hot", 1)
+    assert one.control.latched(one.state)[:2] == [("dry_run", "p1"), ("thermal_fault", "p1")]
+
+
 def test_three_thermal_faults_in_an_hour_latch() -> None:
     one = bench(HOT, hot1=0, hot2=0)
     for _ in range(3):

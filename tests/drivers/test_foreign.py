@@ -107,6 +107,9 @@ def test_the_agent_reads_and_writes_it(
     agent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         end = time.monotonic() + 60
+        while not (site.parent / "run" / "agent.sock").exists():  # until then `read` asks the device itself
+            assert agent.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
         while "12.5" not in (said := run("agent", "read", site, "level", *folders[2:])).stdout:
             assert time.monotonic() < end, said.stdout + said.stderr
             time.sleep(0.5)

@@ -198,10 +198,16 @@ class Programme:
         at = day.month, day.day
         return first <= at <= last if first <= last else at >= first or at <= last
 
-    def all_night(self, day: date) -> float:
-        """Seconds that the same circuit would burn from its dusk to its dawn, in its season."""
-        found = self.dark_hours(day) if self._in_season(day) else None
-        return 0.0 if found is None else max(0.0, (found[1] - found[0]).total_seconds() - self.start_delay)
+    def all_night(self, night: Night) -> float:
+        """Seconds that the circuit would burn from its dusk to its dawn, and from its first to its last light where it
+        burns by day as well. 0 in a night in which neither its season nor an exception lights it."""
+        dark = self.dark_hours(night.day)
+        spans = [(one.on, one.off) for one in night.segments]
+        if dark is not None and night.in_season:
+            spans.append((dark[0] + timedelta(seconds=self.start_delay), dark[1]))
+        if not spans:
+            return 0.0
+        return max(0.0, (max(end for _, end in spans) - min(start for start, _ in spans)).total_seconds())
 
     def dark_hours(self, day: date) -> tuple[datetime, datetime] | None:
         """From the dusk of the circuit to its dawn."""

@@ -116,7 +116,7 @@ class LightingPlan:
     def _circuit(self, circuit: CircuitPlan, first: date, days: int) -> dict[str, Any]:
         nights = list(circuit.nights(first, days))
         burnt, full = sum(night.seconds() for night in nights), sum(night.full_seconds() for night in nights)
-        whole = sum(circuit.programme.all_night(night.day) for night in nights)
+        whole = sum(circuit.programme.all_night(night) for night in nights)
         return {
             "nights": [self._night(circuit, night) for night in nights],
             **_amounts(burnt, circuit.energy(full)),
@@ -197,7 +197,7 @@ def _boxes(circuit: CircuitPlan, number: int, night: Night) -> Iterator[Box]:
 
 def _head(circuit: CircuitPlan, nights: Sequence[Night]) -> str:
     burnt, full = sum(night.seconds() for night in nights), sum(night.full_seconds() for night in nights)
-    whole = sum(circuit.programme.all_night(night.day) for night in nights)
+    whole = sum(circuit.programme.all_night(night) for night in nights)
     used, most = circuit.energy(full), circuit.energy(whole)
     text = f"{burnt / 3600:.0f} h of {whole / 3600:.0f} h all night"
     if used is None or not most:

@@ -69,7 +69,7 @@ def test_reference_dusk_and_dawn(day: str, dusk: str, dawn: str) -> None:
 def test_an_all_night_circuit_counts_elapsed_time_when_the_clock_changes() -> None:
     whole = replace(DIJON, cuts=())
     autumn, spring = whole.night(date(2026, 10, 24)), whole.night(date(2026, 3, 28))
-    assert autumn.seconds() == DIJON.all_night(date(2026, 10, 24)) == 12 * 3600 + 32 * 60 + 52
+    assert autumn.seconds() == DIJON.all_night(autumn) == 12 * 3600 + 32 * 60 + 52
     assert spring.seconds() == (spring.segments[0].off - spring.segments[0].on).total_seconds()
     assert spring.end - spring.start == timedelta(hours=23) and autumn.end - autumn.start == timedelta(hours=25)
 

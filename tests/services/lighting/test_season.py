@@ -38,7 +38,24 @@ def occurrences(*pairs):
 def test_a_season_goes_over_the_new_year_and_both_nights_are_in_it(day, lit):
     night = STARS.night(date.fromisoformat(day))
     assert (bool(night.segments), night.in_season, night.hours is not None) == (lit, lit, lit)
-    assert bool(STARS.all_night(date.fromisoformat(day))) is lit, "what it would burn without cuts is of its season too"
+    assert bool(STARS.all_night(night)) is lit, "what it would burn without cuts is of its season too"
+
+
+@pytest.mark.parametrize(
+    "fete",
+    [
+        Exceptional("fete", date(2026, 7, 13), date(2026, 7, 14)),
+        FETE,  # from 20:00, by day
+        replace(FETE, on=Switch(minute=14 * 60), off=Switch(minute=18 * 60)),
+    ],
+)
+@pytest.mark.parametrize("season", [STARS.season, None])
+def test_no_more_is_saved_than_a_whole_night_would_burn(fete, season):
+    stars = replace(STARS, season=season, exceptions=(fete,), cuts=(NightPart(23 * 60, 5 * 60),), start_delay=60.0)
+    for number in range(4):
+        night = stars.night(date(2026, 7, 12) + number * DAY)
+        assert stars.all_night(night) >= night.seconds()
+        assert bool(stars.all_night(night)) is (season is None or night.exceptional)
 
 
 def test_a_season_within_a_year():

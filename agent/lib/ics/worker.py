@@ -11,6 +11,7 @@ import base64
 import json
 import re
 import resource
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -40,6 +41,10 @@ LIMITS = {
 KEPT = {"UID", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID", "SEQUENCE", "STATUS"}
 """The properties of an event that say when it is."""
 _TIMES = {"DTSTART", "DTEND", "RDATE", "EXDATE", "RECURRENCE-ID"}
+_EXACT = "X-EXACT"
+"""Our property of an event: the hours, minutes and seconds of its DURATION."""
+_OFTEN = ("SECONDLY", "MINUTELY", "HOURLY")
+"""The frequencies of a rule that can make too much, the worst first."""
 _STEP = timedelta(days=7)
 """Occurrences are asked for by this much at a time, so that a rule without end is found out early."""
 
@@ -58,6 +63,10 @@ class WrongIcs(Exception):
         self.line = line
 
 
+class CpuError(BaseException):
+    """The processor time is used up. No Exception: the libraries must not take it for one of theirs."""
+
+
 class Property(NamedTuple):
     """One content line, unfolded, with the number of its first line in the file."""
 
@@ -72,6 +81,7 @@ def main() -> None:
     """Answer one request."""
     for what, most in LIMITS.items():
         resource.setrlimit(what, (most, most + (what == resource.RLIMIT_CPU)))  # first the signal that tells why
+    signal.signal(signal.SIGXCPU, _spent)
     request = json.load(sys.stdin)
     try:
         url = request.get("url")
@@ -80,8 +90,18 @@ def main() -> None:
     except WrongIcs as error:
         answer = {"error": str(error), "line": error.line}
     except MemoryError:
-        answer = {"error": f"it takes more than {LIMITS[resource.RLIMIT_AS] >> 20} MiB of memory", "line": 0}
+        answer = {"error": _TOO_LARGE, "line": 0}
+    except CpuError:
+        answer = {"error": _TOO_LONG, "line": 0}
     json.dump(answer, sys.stdout)
+
+
+_TOO_LARGE = f"it takes more than {LIMITS[resource.RLIMIT_AS] >> 20} MiB of memory"
+_TOO_LONG = f"it takes more than {CPU} s of processor time"
+
+
+def _spent(*_: object) -> None:
+    raise CpuError
 
 
 # -- from the network --------------------------------------------------------------------------------------------------
@@ -149,8 +169,12 @@ def spans(content: bytes, timezone: str, since: int, until: int) -> list[tuple[i
     whole = [text for events in kept.groups.values() for event in events for text in event.texts]
     try:
         _expand(kept.head, whole, zone, begin, end, found)
-    except (WrongIcs, MemoryError):
-        raise
+    except WrongIcs as error:
+        raise WrongIcs(kept.often, str(error)) from None
+    except MemoryError:
+        raise WrongIcs(kept.often, _TOO_LARGE) from None
+    except CpuError:
+        raise WrongIcs(kept.often, _TOO_LONG) from None
     except Exception:  # noqa: BLE001  whatever the libraries say of it: look for the event
         _blame(kept, zone, begin, end)
     return sorted(found)
@@ -193,6 +217,9 @@ class _Kept:
         self.groups: dict[str, list[_Event]] = {}
         self.cancels = False
         """Whether it only takes back what it names (METHOD:CANCEL)."""
+        rules = ((_OFTEN.index(freq), one.line) for one in lines if (freq := _frequency(one)) in _OFTEN)
+        self.often = min(rules, default=(0, 0))[1]
+        """The line of the rule that repeats most often, if it is within a day; else 0."""
         self._timezone = timezone
         self._zones = {one.value for one in lines if one.name == "TZID"}
         self._open: list[Property] = []
@@ -234,12 +261,18 @@ class _Kept:
             self.groups.setdefault(uid, []).append(_Event(begun.line, texts))
 
 
+def _frequency(one: Property) -> str:
+    found = re.search(r"(?:^|;)FREQ=([A-Z]+)", one.value.upper()) if one.name == "RRULE" else None
+    return found[1] if found else ""
+
+
 def _event(line: int, event: list[Property], zones: set[str], timezone: str) -> list[str]:
     """The lines of an event, each checked; times without a zone get the site's."""
     names = [one.name for one in event]
     if "DTSTART" not in names:
         raise WrongIcs(line, "this event has no DTSTART")
     _check_order(event)
+    periods = any(one.parameters.get("VALUE", "").upper() == "PERIOD" for one in event)  # these have ends of their own
     texts = ["BEGIN:VEVENT", *([] if "UID" in names else [f"UID:line {line}"])]
     for one in event:
         if one.name in _TIMES:
@@ -248,6 +281,8 @@ def _event(line: int, event: list[Property], zones: set[str], timezone: str) -> 
             texts.append(_parsed(one))
         else:
             texts.append(f"{one.name}:{one.value}")
+        if one.name == "DURATION" and "T" in one.value and not periods:
+            texts.append(f"{_EXACT}:PT{one.value.split('T', 1)[1]}")
     return [*texts, "END:VEVENT"]
 
 
@@ -339,12 +374,24 @@ def _expand(
         stop = min(at + _STEP, until)
         for one in query.between(at, stop):
             if str(one.get("STATUS", "")).upper() != "CANCELLED":
-                begin, end = (_instant(one[key].dt, zone) for key in ("DTSTART", "DTEND"))
+                begin, end = _instant(one["DTSTART"].dt, zone), _end(one, zone)
                 if end > begin:
                     found.add((begin, end))
         if len(found) > MOST:
             raise WrongIcs(0, f"it has more than {MOST} occurrences in the time from {since:%Y-%m-%d} on")
         at = stop
+
+
+def _end(one: Any, zone: ZoneInfo) -> int:
+    """Unix seconds. The libraries add a duration to the time on the wall; so are its days and weeks meant, while its
+    hours, minutes and seconds are exact time (RFC 5545, 3.3.6)."""
+    from icalendar.prop import vDuration
+
+    end = one["DTEND"].dt
+    if _EXACT not in one or not isinstance(end, datetime):
+        return _instant(end, zone)
+    exact: timedelta = vDuration.from_ical(str(one[_EXACT]))
+    return _instant(end - exact, zone) + int(exact.total_seconds())
 
 
 def _instant(at: date, zone: ZoneInfo) -> int:

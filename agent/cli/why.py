@@ -164,12 +164,14 @@ def _ago(at: str, since: str) -> str:
 
 
 def _past(options: argparse.Namespace) -> int:
+    from agent.site.build import written_points
+
     where = own_place(options)
     timezone = where.site.site.timezone
     at = _moment(options.at, timezone)
     outputs = {actuator.output: name for name, actuator in where.site.actuators.items()}
     name = outputs.get(options.name, options.name)
-    if name not in where.site.actuators:
+    if name not in {*where.site.actuators, *(one.point for one in written_points(where.site))}:
         raise BocageError(f'"{options.name}" is no actuator of {options.site}: the audit is about outputs')
     recorded = [one for one in export_events(where.state, where.runtime) if _is_change(one, name)]
     changes = [one for one in recorded if one["t"] is not None]
@@ -189,9 +191,12 @@ def _past(options: argparse.Namespace) -> int:
     else:
         detail = found["detail"]
         print(shown(f"{name} was {_said(detail['to'])} since {site_text(found['t'], timezone)}"))
-        print(shown(f"  because of priority {detail['priority']}: {detail['cause']}, by {detail['by']}"))
+        by = f", by {detail['by']}" if detail["by"] else ""
+        print(shown(f"  because of priority {detail['priority']}: {detail['cause']}{by}"))
     if after is not None:
         detail = after["detail"]
+        if found is None and detail["from"] is not None:
+            print(shown(f"just before its first record here {name} was {_said(detail['from'])}"))
         print(shown(f"  then {_said(detail['to'])} at {site_text(after['t'], timezone)}: {detail['cause']}"))
     if undated:
         records = "1 more record is" if undated == 1 else f"{undated} more records are"

@@ -13,23 +13,26 @@ import pytest
 from agent.cli import main
 from agent.site.loader import load
 
-SITE = Path(__file__).parents[1] / "cases" / "saint-seine.yaml"
+CASES = Path(__file__).parents[1] / "cases"
+SITE = CASES / "saint-seine.yaml"
 NOW = datetime.now(UTC)
 
 
-def record(t: datetime | None, to: bool) -> dict[str, Any]:
-    detail = {"from": not to, "to": to, "priority": 15, "cause": "dusk", "by": "control"}
+def record(t: datetime | None, to: bool | float, name: str = "km1", **more: Any) -> dict[str, Any]:
+    detail = {"from": not to, "to": to, "priority": 15, "cause": "dusk", "by": "control"} | more
     at = None if t is None else round(t.timestamp() * 1000)
-    return {"kind": "audit", "code": "output", "subject": "km1", "t": at, "detail": detail}
+    return {"kind": "audit", "code": "output", "subject": name, "t": at, "detail": detail}
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def ask(records: list[dict[str, Any]], at: datetime, *arguments: str) -> tuple[int, str, str]:
-        place = SimpleNamespace(site=load(SITE), state=None, runtime=None)
+    def ask(
+        records: list[dict[str, Any]], at: datetime, *arguments: str, site: Path = SITE, name: str = "km1"
+    ) -> tuple[int, str, str]:
+        place = SimpleNamespace(site=load(site), state=None, runtime=None)
         monkeypatch.setattr("agent.cli.why.own_place", lambda _options: place)
         monkeypatch.setattr("agent.cli.why.export_events", lambda *_folders: records)
-        code = main(["why", str(SITE), "km1", "--at", at.isoformat(), *arguments])
+        code = main(["why", str(site), name, "--at", at.isoformat(), *arguments])
         return code, *capsys.readouterr()
 
     return ask
@@ -57,3 +60,28 @@ def test_records_of_unknown_time_are_told(asked: Any, undated: int, line: str) -
     assert code == 0 and out.splitlines()[-1].startswith(line)
     assert json.loads(asked(dated, NOW - timedelta(hours=1), "--json")[1])["undated"] == undated
     assert "more record" not in asked(dated[:1], NOW - timedelta(hours=1))[1]
+
+
+def test_a_point_that_a_zone_writes_as_it_stands_has_records_too(asked: Any) -> None:
+    hall, name = CASES / "hall.yaml", "hp.flow_setpoint"
+    records = [record(NOW - timedelta(hours=2), 41.5, name)]
+    code, out, _ = asked(records, NOW - timedelta(hours=1), site=hall, name=name)
+    assert code == 0 and out.startswith(f"{name} was 41.5 since ")
+    code, _, err = asked(records, NOW - timedelta(hours=1), site=hall, name="hp.flow_temp")
+    assert code == 1 and '"hp.flow_temp" is no actuator of' in err
+
+
+def test_a_cause_without_an_author_names_none(asked: Any) -> None:
+    _, out, _ = asked([record(NOW - timedelta(hours=2), False, cause="stop", by="", priority=5)], NOW)
+    assert out.splitlines()[1] == "  because of priority 5: stop"
+
+
+def test_before_the_first_record_it_tells_what_that_changed(asked: Any) -> None:
+    first = NOW - timedelta(hours=1)
+    code, out, _ = asked([record(first, True)], NOW - timedelta(hours=2))
+    assert code == 1 and out.splitlines()[2:] == [
+        "just before its first record here km1 was off",
+        next(line for line in out.splitlines() if line.startswith("  then on at ")),
+    ]  # fmt: skip
+    unknown = asked([record(first, True, **{"from": None})], NOW - timedelta(hours=2))[1]
+    assert "just before" not in unknown

@@ -152,18 +152,20 @@ class WeeklyTimes:
 
     def between(self, since: datetime, until: datetime) -> list[Booking]:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
-        found: list[Booking] = []
         early = timedelta(seconds=self.before)
         day, last = self.calendar.day(since) - 2 * DAY, self.calendar.day(until + early)
+        whole: list[Booking] = []
         while day <= last:
-            for start, end in _of_day(self, day):
-                start, end = max(start, since), min(end, until)
-                if end <= start:
-                    continue
-                if found and start <= found[-1].end:
-                    start, end = found[-1].start, max(found.pop().end, end)
-                found.append(Booking(start, end))
+            whole += _of_day(self, day)
             day += DAY
+        found: list[Booking] = []
+        for start, end in sorted(whole):  # the file may have its times in any order
+            start, end = max(start, since), min(end, until)
+            if end <= start:
+                continue
+            if found and start <= found[-1].end:
+                start, end = found[-1].start, max(found.pop().end, end)
+            found.append(Booking(start, end))
         return found
 
     def is_day(self, day: date) -> bool:

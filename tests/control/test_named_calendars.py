@@ -70,6 +70,25 @@ def test_times_that_touch_are_one_booking_and_before_begins_earlier():
     assert held(early, at("2027-03-21 23:30"))[0] is True, "it begins the evening before"
 
 
+SPAN = st.tuples(st.integers(0, 1439), st.integers(1, 1440)).map(lambda one: (one[0], one[0] + one[1]))
+
+
+@given(st.lists(SPAN, min_size=1, max_size=4), st.sets(st.integers(0, 6), min_size=1), st.sampled_from([0.0, 5400.0]))
+def test_times_may_be_given_in_any_order(times, days, before):
+    found = WeeklyTimes(Calendar(), frozenset(days), tuple(times), before=before)
+    week = at("2027-06-07 00:00"), at("2027-06-14 00:00")
+    bookings = found.between(*week)
+    assert bookings == WeeklyTimes(Calendar(), frozenset(days), tuple(sorted(times)), before=before).between(*week)
+    assert all(one.end < two.start for one, two in pairwise(bookings))
+    for hour in range(7 * 24):
+        moment = week[0].astimezone(UTC) + hour * HOUR + timedelta(minutes=7)
+        wanted = any(
+            start - before / 60 <= (moment - at(f"2027-06-{day:02}")).total_seconds() / 60 < end
+            for day in range(4, 16) if date(2027, 6, day).weekday() in days for start, end in times
+        )
+        assert held(found, moment)[0] is wanted
+
+
 def test_occurrences_are_a_union_and_are_known_for_their_time_only():
     found = Occurrences.of([(3000, 4000), (1000, 2000), (1500, 3000), (9000, 9500)], 0, 10_000, before=100)
     assert found.spans == ((900, 4000), (8900, 9500))

@@ -169,6 +169,22 @@ def test_season_and_exceptions_of_a_circuit(
     assert [line.partition("; known here")[0] for line in found] == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "warned"), [("heritage", "on", True), ("heritage", "off", False), ("road", "on", False)]
+)
+def test_a_rule_that_lights_a_circuit_with_legal_hours_is_warned_of(
+    said: Callable[[str], list[str]], kind: str, value: str, warned: bool
+) -> None:
+    """A rule knows no hours of the law, which an exception with the same hours would be held to."""
+    rule = f'rules: {{x: {{if: {{times: ["02:00-03:00"]}}, then: {{actuator: km, value: {value}}}}}}}\n'
+    site = CIRCUIT % (kind, 'season: {from: "12-01", to: "01-06"}') + rule
+    found = [line for line in said(site) if "may light" in line]
+    assert [line.partition(": ")[2] for line in found] == [
+        "warning: x may light stars (heritage) outside the hours that the law gives (arrêté du 27 décembre 2018); "
+        "let the circuit's own hours light it, or state its legal_reference"
+    ] * warned
+
+
 UNUSED = (
     "6:13: warning: nothing uses market: no circuit, zone, water point, alarm or rule names it; write calendar: market "
     "there, or leave it out"

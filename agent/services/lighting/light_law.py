@@ -42,6 +42,8 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> Non
     if circuit.legal_reference:
         return
     who = f"{name} ({circuit.kind})"
+    if circuit.kind in _FROM_SUNSET or circuit.kind in AFTER_END:
+        _check_rules(at, who, circuit.actuator)
     if circuit.kind in _FROM_SUNSET:
         _check_on(at, (*keys, "switch_on"), who, circuit.switch_on)
     _check_exceptions(at, keys, who, circuit)
@@ -53,6 +55,14 @@ def check_law(at: Checked, keys: Keys, name: str, circuit: CircuitConfig) -> Non
         hours = AFTER_END[circuit.kind] // 60
         text = f'{who} has no activity_ends, such as "19:00"; the law wants it off {hours} h after ({_SOURCE})'
         at.warn((*keys, "kind"), text)
+
+
+def _check_rules(at: Checked, who: str, actuator: str) -> None:
+    """A rule knows no hours of the law."""
+    for name, rule in getattr(at.site, "rules", {}).items():
+        if rule.then is not None and rule.then.actuator == actuator and rule.then.value not in ("off", 0):
+            text = f"{name} may light {who} outside the hours that the law gives ({_SOURCE})"
+            at.warn(("rules", name, "then"), text, "let the circuit's own hours light it, or state its legal_reference")
 
 
 def _check_exceptions(at: Checked, keys: Keys, who: str, circuit: CircuitConfig) -> None:

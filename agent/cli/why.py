@@ -71,7 +71,9 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
 def _actuator(one: Mapping[str, Any], at: str | None, zone: ZoneInfo) -> Iterator[str]:
     since = local_text(one["since"], zone)
     took = f" ({_ago(at, since)})" if at and since else ""
-    yield f"{one['name']} is {_said(one['value'])}" + (f" since {since}{took}" if since else "")
+    is_level = isinstance(one["value"], int | float) and not isinstance(one["value"], bool)
+    went = f", {'on' if one['value'] else 'off'}" if is_level else ""  # of a level it is known since when it is not 0
+    yield f"{one['name']} is {_said(one['value'])}" + (f"{went} since {since}{took}" if since else "")
     if one["cause"]:
         ends = f", until {local_text(one['until'], zone)}" if one["until"] else ""
         by = f", by {one['by']}" if one["by"] not in ("", "control") else ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from agent.cli.why import _actuator
 from tests.fakes.waiting import wait_for
 
 TANK = {"tanks": {"reservoir": {"level": "tank", "pump": "pump", "start": "60 %"}}}
@@ -83,6 +85,15 @@ def test_a_command_its_end_and_the_limit_that_holds_it(village, subscriber):
     told = lines(village, "lamp")
     assert told[0].startswith("lamp is on since ") and told[0].endswith("s)")
     assert told[1].startswith("  because of priority 8: command local-") and ", until 20" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(100, "dim is 100, on since "), (0.0, "dim is 0, off since "), (True, "dim is on since ")]
+)
+def test_of_a_level_it_is_told_since_when_it_is_on(value, said):
+    one = {"name": "dim", "value": value, "since": "2026-01-15T04:57:06Z", "cause": "", "array": [], "feedback": None,
+           "state": "steady", "wanted": value, "overrun": False, "limits": {}}  # fmt: skip
+    assert next(_actuator(one, None, ZoneInfo("Europe/Paris"))).startswith(said)
 
 
 def test_an_alarm_says_what_it_counts_and_when_it_comes(village, subscriber):

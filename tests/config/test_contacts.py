@@ -40,14 +40,33 @@ def test_hot_water_by_a_contact(said, saint_seine):
     assert [one.partition(": ")[2] for one in found] == [f"warning: {MESSAGE.format('io-1.di4')}"]
 
 
-@pytest.mark.parametrize("meter", ["io-1.di4", "gpio.22"])
-def test_a_contact_is_no_meter_until_it_is_counted(said, saint_seine, meter):
+@pytest.mark.parametrize(
+    ("meter", "then"),
+    [
+        ("io-1.di4", "take a point that counts, or a pin: "
+         "a signal {from: gpio.17, kind: counter, unit: L, per_pulse: 10}"),
+        ("gpio.22", "write a signal: {from: gpio.22, kind: counter, unit: L, per_pulse: 10}"),
+    ],
+)
+def test_a_contact_is_no_meter_until_it_is_counted(said, saint_seine, meter, then):
     before = said(saint_seine)
     found = [one for one in said(saint_seine.replace("meter: fountain-ct", f"meter: {meter}")) if one not in before]
     assert [one.partition(": ")[2] for one in found] == [
-        f"warning: {meter} is on or off, and a water meter counts; "
-        f"write a signal: {{from: {meter}, kind: counter, unit: L, per_pulse: 10}}"
+        f"warning: {meter} is on or off, and a water meter counts; {then}"
     ]
+
+
+def test_a_counter_of_a_polled_contact_sees_no_pulses(said, saint_seine):
+    """Between two polls it may have been on any number of times, or once for both of them."""
+    before = said(saint_seine)
+    counted = SIGNAL + "  m1: {from: io-1.di4, kind: counter, unit: L, per_pulse: 100}\n"
+    found = [one for one in said(saint_seine.replace(SIGNAL, counted)) if one not in before]
+    assert [one.partition(": ")[2] for one in found] == [
+        "warning: io-1.di4 is on or off, and polls do not see how often it was: m1 counts once and stops; "
+        "take a point that counts, or a pin (gpio.17)"
+    ]
+    pin = counted.replace("io-1.di4", "gpio.22")
+    assert [one for one in said(saint_seine.replace(SIGNAL, pin)) if one not in before] == []
 
 
 @pytest.mark.parametrize(

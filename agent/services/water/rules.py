@@ -19,7 +19,7 @@ from agent.services.water.config import (
     WaterPointConfig,
 )
 from agent.site.checks.conditions import check_wanted
-from agent.site.checks.names import Checked
+from agent.site.checks.names import Checked, PointRef
 from agent.site.language.document import Keys
 from agent.site.language.units import canonical
 from agent.site.language.values import DAYS, DURATION, Rate, Window, number
@@ -82,6 +82,8 @@ def _check_meter(at: Checked, keys: Keys, meter: str, refused: bool = False) -> 
     elif at.is_contact(found):
         tell = at.error if refused else at.warn
         how = f"write a signal: {{from: {meter}, kind: counter, unit: L, per_pulse: 10}}"
+        if isinstance(found, PointRef):
+            how = "take a point that counts, or a pin: a signal {from: gpio.17, kind: counter, unit: L, per_pulse: 10}"
         tell(keys, f"{meter} is on or off, and a water meter counts", how)
     unit = at.unit(found)
     if unit not in ("", "m3") and canonical(unit) != "L":

@@ -44,6 +44,9 @@ def _check_signal(at: Checked, name: str) -> None:
         at.error((*keys, "offset"), "a counter has no offset; initial_index says what its dial shows", at_key=True)
     _check_max_rate(at, name, source)
     if isinstance(source, PointRef):
+        if counter and at.is_contact(source):
+            text = f"{signal.from_} is on or off, and polls do not see how often it was: {name} counts once and stops"
+            at.warn((*keys, "from"), text, "take a point that counts, or a pin (gpio.17)")
         _check_point_signal(at, name, source)
     if isinstance(source, Pin):
         _check_pin_signal(at, name)

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from agent.core.alarms import Alarms, GatewayCondition, OpenAlarms
 from agent.model import Event, Instant, Severity
 from agent.services.alarms.control import ALARM, FAULT
+from agent.services.registry import SERVICES
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import FakeStore
 
@@ -62,6 +64,47 @@ def test_what_is_raised_is_in_the_list_with_its_severity():
     by_controls = {"calendar_stale"}  # as those of the services are
     known = {code for _, kind, code, _ in found if kind == "alarm"}
     assert known >= documented().keys() - by_controls, "an alarm is never raised"
+
+
+SEVERITY = "critical|major|minor|info"
+SERVICE_SECTIONS = {
+    folder: dict(re.findall(rf"^\| `(\w+)` \| (?:`[\w.]+`: )?({SEVERITY}) \|", rows, re.M))
+    for folder, rows in re.findall(
+        r"^### .*agent/services/(\w+)/README.*\n((?:(?!### ).*\n)*)", section("Alarms of the services"), re.M
+    )
+}
+"""Folder of a service -> code -> severity, by the list."""
+
+
+def test_each_service_has_its_section():
+    assert SERVICE_SECTIONS.keys() == {service.folder.rpartition(".")[2] for service in SERVICES}
+    assert all(SERVICE_SECTIONS.values())
+
+
+@pytest.mark.parametrize("folder", SERVICE_SECTIONS)
+def test_the_tables_of_the_code_are_those_of_the_list(folder):
+    listed, modules = SERVICE_SECTIONS[folder], sorted((ROOT / "agent" / "services" / folder).glob("*.py"))
+    for module in modules:
+        for name, table in vars(import_module(f"agent.services.{folder}.{module.stem}")).items():
+            if isinstance(table, dict) and name.endswith(("SEVERITY", "SEVERITIES")):
+                wrong = {code: severity for code, severity in table.items() if listed.get(code) != severity.value}
+                assert not wrong, f"{module.name}: {name}"
+    code = "".join(module.read_text() for module in modules)
+    assert not [alarm for alarm in listed if f'"{alarm}"' not in code], "it is never raised"
+
+
+@pytest.mark.parametrize("folder", SERVICE_SECTIONS)
+def test_the_pages_of_a_service_say_what_the_list_says(folder):
+    listed = SERVICE_SECTIONS[folder]
+    pages = "".join(page.read_text() for page in sorted((ROOT / "agent" / "services" / folder).glob("*.md")))
+    rows = "\n".join(line for line in pages.splitlines() if line.startswith("|"))
+    found = [(codes, said) for codes, said in re.findall(rf"^\| ((?:`\w+`(?:, )?)+) \| ({SEVERITY}) \|", rows, re.M)]
+    found += re.findall(rf"(`\w+`) ({SEVERITY})\b", rows)
+    told = [(code, said) for codes, said in found for code in re.findall(r"\w+", codes)]
+    events = dict.fromkeys(re.findall(r"`(\w+)`", section("What is no alarm")), "info")
+    known = events | documented() | listed
+    assert [(code, said) for code, said in told if known.get(code) != said] == []
+    assert [code for code in listed if f"`{code}`" not in pages] == []
 
 
 def test_every_name_is_there_once():

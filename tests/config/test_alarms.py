@@ -275,3 +275,20 @@ def test_a_point_in_ppm_that_is_not_called_co2_needs_a_limit(said: Lines) -> Non
     found = said(site + "  a: {point: chlorine}\n")
     assert "it lacks what to compare with" in found[-1]
     assert not any("error" in one for one in said(site + "  co2: {point: chlorine}\n"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "text", "message"),
+    [
+        ("any: [{point: pressure, above: 1}, {point: pressure, below: 0.1}]", "{value} {unit} of {limit}, {name}",
+         '{value}, {unit} and {limit} cannot be filled in: "any" has several conditions'),
+        ("all: [{point: pressure, above: 1}]", "at {value}",
+         '{value} cannot be filled in: "all" has several conditions'),
+        ("times: 08:00-09:00", "{value}", '{value} cannot be filled in: "times" is no point'),
+        ("actuator: well, is: on", "{value} of {limit}", '{limit} cannot be filled in: "is" gives no limit'),
+    ],
+)  # fmt: skip
+def test_a_text_asks_for_what_its_condition_has(said: Lines, condition: str, text: str, message: str) -> None:
+    (line,) = alarms(said, f'a: {{{condition}, text: "{text}"}}')
+    assert line.split(": ", 1)[1] == f"warning: {message}; say it in words"
+    assert alarms(said, f'a: {{{condition}, text: "{{name}}"}}') == []

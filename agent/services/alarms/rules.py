@@ -11,6 +11,7 @@ from agent.site.checks.conditions import check_condition, check_subject
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
 from agent.site.language.problems import listed
+from agent.site.models.conditions import SUBJECTS
 
 __all__ = ["check"]
 
@@ -34,10 +35,20 @@ def check(at: Checked, alarms: Mapping[str, AlarmConfig]) -> None:
         if alarm.when is not None and alarm.while_ is not None:
             at.error((*keys, "while"), '"while" is the same as "when"; write one of them, with all: [...]', at_key=True)
         if alarm.text is not None:
-            _check_text(at, (*keys, "text"), alarm.text)
+            _check_text(at, (*keys, "text"), alarm.text, _without(alarm, co2))
 
 
-def _check_text(at: Checked, keys: Keys, text: str) -> None:
+def _without(alarm: AlarmConfig, co2: bool) -> tuple[set[str], str]:
+    """The words of a text that have nothing to tell, and why."""
+    subject = next((key for key in SUBJECTS if getattr(alarm, key) is not None), "")
+    if subject in ("all", "any"):
+        return {"value", "unit", "limit"}, f'"{subject}" has several conditions'
+    if subject not in ("point", "actuator", ""):
+        return {"value", "unit", "limit"}, f'"{subject}" is no point'
+    return ({"limit"}, '"is" gives no limit') if alarm.is_ is not None and not co2 else (set(), "")
+
+
+def _check_text(at: Checked, keys: Keys, text: str, without: tuple[set[str], str]) -> None:
     if len(text) > LONGEST:
         at.error(keys, f"{len(text)} characters are too many for a message; write at most {LONGEST}")
     try:
@@ -49,3 +60,7 @@ def _check_text(at: Checked, keys: Keys, text: str) -> None:
         if word not in _WORDS or form:
             said = listed(f"{{{one}}}" for one in _WORDS)
             at.error(keys, f"{{{word}{':' + form if form else ''}}} is not filled in; write {said}")
+    lacking, why = without
+    used = {word for word, _ in found}
+    if empty := [f"{{{word}}}" for word in _WORDS if word in lacking & used]:
+        at.warn(keys, f"{listed(empty, 'and')} cannot be filled in: {why}; say it in words")

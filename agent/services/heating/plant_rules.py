@@ -12,7 +12,7 @@ from agent.site.language.document import Keys
 from agent.site.language.units import canonical
 from agent.site.language.values import DURATION, Window, number
 
-__all__ = ["check_plant"]
+__all__ = ["check_plant", "span_text"]
 
 _SOURCES = ("burner", "burners", "flow_setpoint")
 _OF_FLOW = (
@@ -177,7 +177,7 @@ def _check_hours(at: Checked, where: Keys, plant: PlantConfig) -> None:
         if length > LONGEST:
             at.error(
                 (*keys, "lock", index),
-                f"{_text(window)} is {DURATION.format(length)}; a lock is 2h at most (SG Ready, state 1)",
+                f"{span_text(window)} is {DURATION.format(length)}; a lock is 2h at most (SG Ready, state 1)",
             )
         if index >= LOCKS:
             at.error((*keys, "lock", index), f"a heat pump is locked {LOCKS} times a day at most (SG Ready, state 1)")
@@ -186,11 +186,12 @@ def _check_hours(at: Checked, where: Keys, plant: PlantConfig) -> None:
     ]
     for (key, _, one), (other_key, index, other) in combinations(spans, 2):
         if not _minutes(one).isdisjoint(_minutes(other)):
-            at.error((*keys, other_key, index), f"{_text(other)} is within {_text(one)} of {key}")
+            at.error((*keys, other_key, index), f"{span_text(other)} is within {span_text(one)} of {key}")
 
 
-def _text(window: Window) -> str:
-    return "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in window)
+def span_text(span: tuple[int, int]) -> str:
+    """06:00-08:00, of minutes after midnight."""
+    return "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in span)
 
 
 def _minutes(window: Window) -> set[int]:

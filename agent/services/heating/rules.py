@@ -6,9 +6,9 @@ from collections import Counter
 from datetime import date, timedelta
 from itertools import pairwise
 
-from agent.services.heating.config import Heating, HotWaterConfig, ZoneConfig
+from agent.services.heating.config import Heating, HotWaterConfig, WeekEntry, ZoneConfig
 from agent.services.heating.loops import CYCLE, least_cycle
-from agent.services.heating.plant_rules import check_plant
+from agent.services.heating.plant_rules import check_plant, span_text
 from agent.site.build.weeks import calendar
 from agent.site.checks.names import Checked
 from agent.site.language.document import Keys
@@ -130,9 +130,20 @@ def _check_week(at: Checked, keys: Keys, zone: ZoneConfig) -> None:
             week.setdefault(day, days)
         for index, (one, next_one) in enumerate(pairwise(entries)):
             if next_one.start < one.end:
-                at.error((*where, index + 1), "begins before the one before it has ended")
+                at.error((*where, index + 1), _overlap(one, next_one))
     for run in () if at.has_wrong(*keys, "week") else _empty_runs(_stretches(zone, week)):
         _check_run(at, (*keys, "week"), zone, run)
+
+
+def _overlap(one: WeekEntry, after: WeekEntry) -> str:
+    """Say what is wrong with an entry that begins before the end of the `one` above it."""
+    above, below = span_text((one.start, one.end)), span_text((after.start, after.end))
+    if after.end <= one.start:
+        return f"{below} is earlier than {above}; write {below} first"
+    text = f"{below} begins before {above} has ended"
+    if after.start < one.start or after.end <= one.end:
+        return f"{text}; write parts that do not overlap"
+    return f"{text}; write {span_text((one.end, after.end))}"
 
 
 def _stretches(zone: ZoneConfig, week: dict[str, str]) -> list[Stretch]:

@@ -168,3 +168,22 @@ def test_a_cascade_takes_the_longest_limits():
     assert (zone.min_on, zone.min_off, zone.least_cycle) == (240, 360, 600)
     own = ["school.b1.run_hours", "school.b2.run_hours", "school.mode", "school.setpoint"]
     assert [point.id for point in zone.points] == own
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ('"07:30-12:00 comfort", "11:00-17:00 reduced"',
+         "11:00-17:00 begins before 07:30-12:00 has ended; write 12:00-17:00"),
+        ('"07:30-12:00 comfort", "06:00-07:30 reduced"',
+         "06:00-07:30 is earlier than 07:30-12:00; write 06:00-07:30 first"),
+        ('"07:30-12:00 comfort", "08:00-09:00 reduced"',
+         "08:00-09:00 begins before 07:30-12:00 has ended; write parts that do not overlap"),
+        ('"07:30-12:00 comfort", "07:00-24:00 reduced"',
+         "07:00-24:00 begins before 07:30-12:00 has ended; write parts that do not overlap"),
+        ('"07:30-12:00 comfort", "12:00-13:00 reduced"', None),
+    ],
+)  # fmt: skip
+def test_parts_of_a_day_stand_in_their_order(said, parts, message):
+    found = said(week=('"07:30-17:00 comfort"', parts))
+    assert [one.split(": ", 2)[2] for one in found] == ([] if message is None else [message])

@@ -61,7 +61,8 @@ def add(commands: Any) -> None:
     write.add_argument("value", metavar="VALUE", type=_value,
                        help="on, off or a number; ack for an alarm, reset for a latch, "
                        "forget for an output that is no longer in the file, "
-                       "comfort, reduced, frost, off or auto for the mode of a zone")  # fmt: skip
+                       "comfort, reduced, frost, off or auto for the mode of a zone; "
+                       "null ends an override, as release does")  # fmt: skip
     write.add_argument("--for", dest="hold", metavar="2h", type=_milliseconds, help="how long it lasts (default 2h)")
     write.add_argument("--direct", action="store_true", help="write once without an agent, within the same limits")
     add_json(write)
@@ -177,8 +178,10 @@ def _shown(value: Value, nothing: str) -> str:
 
 
 def _value(text: str) -> Value:
-    """on, off or a number."""
+    """on, off, a number or a word; None for null, which releases."""
     lowered = text.lower()
+    if lowered == "null":
+        return None
     if lowered in {"on", "true"}:
         return True
     if lowered in {"off", "false"}:

@@ -62,6 +62,9 @@ def test_a_technician_reads_writes_and_releases(site, slave, subscriber, wait_fo
     assert lamp["until"] is not None
     site.bocage("release", "lamp", check=0)
     wait_for(lambda: slave.coils[0] is False)
+    site.bocage("write", "lamp", "on", check=0)
+    assert site.bocage("write", "lamp", "null", check=0).stdout.startswith("lamp released: ")
+    wait_for(lambda: slave.coils[0] is False)
     assert "did you mean" in site.bocage("write", "lmp", "on", check=1).stdout
     assert "did you mean" in site.bocage("read", "m.fixd", check=1).stderr
     site.bocage("write", "lamp", "sideways", check=2)

@@ -32,6 +32,9 @@ from agent.services.heating.zone import ZoneState
 __all__ = ["CascadeZone", "ModulatingZone"]
 
 NO_HEAT = "burner_no_heat"
+OUTDOOR_HELD = 900.0
+"""Seconds for which the last good outdoor temperature makes the target of the flow: it moves by less than 1 K in that
+time, and a reading that fails once would move the target by ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class ModulatingZone(Zone):
 
     def _control(self, state: ZoneState, aim: Aim, room: float | None, outdoor: float | None, t: float) -> ZoneState:
         """Move the target; and note since when the plant heats, which its pump follows."""
+        last = state.outdoor
+        if outdoor is None and last is not None and t < last.at + OUTDOOR_HELD:
+            outdoor = last.value
         lost, setpoint = aim.setpoint is None, aim.setpoint
         if setpoint is None:  # the curve alone, and no colder than reduced
             setpoint = max(self.setpoints.reduced, self.setpoints.of(self._mode(state) or "reduced"))
@@ -126,7 +132,8 @@ class ModulatingZone(Zone):
     def _look_again(self, state: ZoneState, t: float) -> float:
         over = NEVER if state.burner.off is None else state.burner.off + self.pump_overrun
         late = NEVER if self.modulating is None else (state.flow.late or NEVER) + self.modulating.missed_after
-        times = [one for one in (over, late, state.flow.due) if one > t]
+        held = NEVER if state.outdoor is None else state.outdoor.at + OUTDOOR_HELD
+        times = [one for one in (over, late, state.flow.due, held) if one > t]
         return min(Zone._look_again(self, state, t), *times, NEVER)
 
     def _alarms(self, state: ZoneState, aim: Aim, room: float | None, t: float) -> dict[str, dict[str, Any]]:

@@ -192,7 +192,14 @@ def test_a_lost_room_is_not_heated_to_frost_alone():
 def test_lost_outdoors_is_the_coldest_day_of_winter(month, target):
     rig = Rig(HALL, start=datetime(2026, month, 15, 8, tzinfo=PARIS), out=10.0)
     rig.t += 600
-    assert rig.set(Quality.BAD, out=None).value("hp") == target
+    rig.set(out=10.0)
+    before = rig.value("hp")
+    rig.t += 10
+    assert rig.set(Quality.BAD, out=None).value("hp") == before != target, "one reading that fails moves nothing"
+    rig.run(880)
+    assert rig.value("hp") == before
+    rig.run(20)
+    assert rig.value("hp") == target
 
 
 def test_a_lost_flow_stops_nothing():

@@ -300,8 +300,8 @@ class District:
         return day
 
     def _limit(self, cut: Cut) -> float:
-        """Seconds between two readings around this cut at the most. The one before an outage is known to `FOLD`."""
-        return FOLD + (LATE if cut.kind == MIDNIGHT else min(LATE, 60.0 * (self.night[1] - self.night[0])))
+        """Seconds between two readings around this cut at the most."""
+        return LATE if cut.kind == MIDNIGHT else min(LATE, 60.0 * (self.night[1] - self.night[0]))
 
     def _see(self, state: DistrictState, view: View, now: float) -> tuple[DistrictState, list[Happening]]:
         """Read all inputs, and note what they show at the cuts."""
@@ -316,7 +316,7 @@ class District:
         cuts = state.cuts
         for place, cut in enumerate(cuts):
             if now >= cut.at - AROUND:
-                is_near, limit = True, self._limit(cut)
+                is_near, limit = True, self._limit(cut) + FOLD  # the last one before an outage is known to `FOLD`
                 cut = cut.meters_seen(self.meters, state.meters, meters, limit)
                 if self.storage is not None:
                     cut = cut.level_seen(self.storage.level, state.stored, stored, limit)

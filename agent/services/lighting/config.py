@@ -116,7 +116,7 @@ class SwitchConfig(Model):
     offset: Offset = 0
     """Later, or with - earlier, than the event; up to 2 h."""
     time: TimeOfDay | None = None
-    """Minutes since midnight in the models."""
+    """A time of day, in place of an event."""
 
 
 class PhotocellConfig(Model):

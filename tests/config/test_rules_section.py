@@ -22,6 +22,11 @@ WELL = "well: {output: io-3.relay1, safe_state: off"
             '21:115: error: a rule has "then" or "lock", not both; write two rules']),
         (RULE, "then: {actuator: trase, value: on}", [
             '21:96: error: unknown actuator "trase"; did you mean "trace"?']),
+        (RULE, "then: {actuator: io-3.relay5, value: on}", [
+            '21:96: error: unknown actuator "io-3.relay5"; it is a point: give it an actuator, such as '
+            "relay5: {output: io-3.relay5}, and name that here"]),
+        (RULE, "then: {actuator: io-3.relay2, value: on}", [
+            '21:96: error: unknown actuator "io-3.relay2"; did you mean "trace"?']),
         (RULE, "then: {actuator: trace, value: 40}", [
             "21:110: error: trace is a relay (line 16); write on or off"]),
         (RULE, "then: {actuator: trace, value: off}, max_on: 12h", [

@@ -110,7 +110,8 @@ class Checked:
         """Whether a name is among others; an error if not."""
         names = set(names)
         if name not in names:
-            self._lacks(keys, what, name, self._named_so(name, names) or did_you_mean(name, names))
+            bare = self._without_actuator(name) if what == "actuator" else None
+            self._lacks(keys, what, name, self._named_so(name, names) or bare or did_you_mean(name, names))
         return name in names
 
     def _lacks(self, keys: Keys, what: str, name: str, hint: str | None) -> None:
@@ -139,6 +140,16 @@ class Checked:
         owners = [name for name, actuator in self.site.actuators.items() if actuator.output == text]
         near = next((name for name in (*owners, text.partition(".")[0]) if name in names), None)
         return suggested(near) if near is not None else None
+
+    def _without_actuator(self, text: str) -> str | None:
+        """Where an output of a device is given that no actuator has: the actuator that it needs."""
+        owner, _, point = text.partition(".")
+        device = self.site.devices.get(owner)
+        profile = (device.profile_data if device is not None else None) or {"points": {}}
+        if not (profile["points"].get(point) or {}).get("writable"):
+            return None
+        kind = "" if self._is_binary(owner, point) else ", kind: level"
+        return f"it is a point: give it an actuator, such as {point}: {{output: {text}{kind}}}, and name that here"
 
     def point(self, keys: Keys, text: str) -> PointRef | Pin | None:
         """The target of `device.point` or `bus.pin`; None, and an error, if nothing (or nothing that can be judged)."""

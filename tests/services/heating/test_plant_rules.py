@@ -187,3 +187,12 @@ def test_a_cascade_takes_the_longest_limits():
 def test_parts_of_a_day_stand_in_their_order(said, parts, message):
     found = said(week=('"07:30-17:00 comfort"', parts))
     assert [one.split(": ", 2)[2] for one in found] == ([] if message is None else [message])
+
+
+def test_a_rule_on_a_flow_setpoint_is_told_the_actuator_that_it_needs(said):
+    rule = "rules: {cold: {if: {point: air, below: 1}, then: {actuator: hp.flow_setpoint, value: 40}}}\nheating:\n"
+    (found,) = said(rules=("heating:\n", rule))
+    assert found.endswith(
+        'unknown actuator "hp.flow_setpoint"; it is a point: give it an actuator, such as '
+        "flow_setpoint: {output: hp.flow_setpoint, kind: level}, and name that here"
+    )

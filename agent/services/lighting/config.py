@@ -202,8 +202,8 @@ class PresenceConfig(Model):
     hold: Duration = 300
     """How long the lamps stay at `level` after the signal was on."""
     stuck_after: TimeSpan | None = None
-    """A signal that was on for so long without a pause is stuck: the programme's level holds. Without, 4 h, or four
-    times `hold` if that is longer."""
+    """A signal that was on for so long without a pause, while presence decides about the level, is stuck: the
+    programme's level holds. Without, 4 h, or four times `hold` if that is longer."""
 
 
 class ExceptionalHours(Model):

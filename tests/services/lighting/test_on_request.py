@@ -565,6 +565,16 @@ def test_a_stuck_sensor_lets_the_programme_hold() -> None:
     assert one.outputs["dim1"].value == 50 and one.told() == [("alarm", "trigger_stuck")]
 
 
+def test_a_sensor_that_is_on_all_day_is_stuck_only_by_the_hours_of_presence() -> None:
+    one = Street(street(None, DIMMED, dimmer="dim1", presence=replace(WALK, stuck_after=HOUR)))
+    one.heard(motion=False)
+    one.heard(motion=True)
+    one.run(11 * HOUR - MIN)  # the steps begin at 22:00, ten hours after the noon
+    assert one.outputs["dim1"].value == 100 and one.told() == []
+    one.run(11 * HOUR + MIN)
+    assert one.outputs["dim1"].value == 50 and one.told() == [("alarm", "trigger_stuck")]
+
+
 # -- what it cost, and what is told -----------------------------------------------------------------------------
 
 

@@ -80,6 +80,13 @@ def test_each_service_and_driver_has_its_page() -> None:
     assert len(folders) > 6
 
 
+def test_each_priority_that_wins_in_a_case_is_in_the_table() -> None:
+    table = text("docs/actuators.md").partition("## Which wish wins\n")[2].partition("\n## ")[0]
+    cases = "".join(path.read_text() for path in ROOT.glob("tests/cases/*/expected.json"))
+    won = set(re.findall(r'"priority": (\d+)', cases))
+    assert len(won) > 6 and won <= set(re.findall(r"^\| (\d+) \|", table, flags=re.M))
+
+
 def test_the_map_has_every_room() -> None:
     page = text("docs/architecture.md")
     assert not [room for room in ROOMS if f"`{room}" not in page]

@@ -37,8 +37,10 @@ def test_a_day_of_the_village(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("name", ["village", "saint-seine"])
 def test_no_analogue_input_of_a_year_stands_still(name: str) -> None:
-    scenario, problems = read_scenario(CONFIG / name / "year.yaml", load(CONFIG / f"{name}.yaml"))
+    site = load(CONFIG / f"{name}.yaml")
+    scenario, problems = read_scenario(CONFIG / name / "year.yaml", site)
     assert scenario is not None and problems == []
+    assert {key for key, one in site.signals.items() if one.signal} < scenario.inputs.keys()
     assert scenario.duration == 365 * 86400
     analogue = {key: one for key, one in scenario.inputs.items() if one.rate is None and not _is_contact(one)}
     assert len(analogue) >= 8 and any(one.follows for one in analogue.values())

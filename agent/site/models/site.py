@@ -113,7 +113,8 @@ class CommandsConfig(Model):
     """The permissions for commands over MQTT."""
 
     allow: Many[str] | None = None
-    """Actuators and points by name, or with * (alarm.*, *.latch); default: all actuators, alarms and latches.
+    """Actuators and points by name, or with * (alarm.*, *.latch); default: all actuators, alarms and
+    what services take commands on, such as latches and the mode of a zone.
 
     A meter's index, and an output that is no actuator's, only by its own name."""
 

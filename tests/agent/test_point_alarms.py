@@ -68,7 +68,8 @@ def test_an_alarm_that_gets_another_name_or_leaves_the_file_is_cleared(tank, sla
     tank.kill()
     tank.start()
     wait_for(lambda: subscriber.events("point_alarm")[-1]["kind"] == "cleared", what="the end with the entry")
-    assert [one["subject"] for one in subscriber.events("point_alarm")[3:]] == ["full"] * 3
+    told = {tuple(one["k"]): one for one in subscriber.events("point_alarm")}  # a kill may send one of them once more
+    assert [one["subject"] for one in told.values()][3:] == ["full"] * 3
     assert "no alarm is open" in tank.bocage("alarms", check=0).stdout
 
 

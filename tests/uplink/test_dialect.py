@@ -49,7 +49,7 @@ async def test_all_of_it_goes_and_comes_in_another_dialect(site: Any, until: Any
                 await until(lambda: len("\n".join(got.get("readings", ())).splitlines()) == 51, 20)
                 await until(lambda: len(got.get("result", ())) == 2 and got.get("now/meter-a"), 20)
                 assert await uplink.publish_health({"t": 1})
-                await until(lambda: got.get("health") and got.get("event"), 20)
+                await until(lambda: got.get("health") and got.get("event") and site.commands, 20)
                 assert uplink.status()["state"] == "connected" and uplink.shortcomings() == set()
             await until(lambda: got["is"][-1] == "offline", 20)
             watching.cancel()

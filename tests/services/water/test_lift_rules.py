@@ -71,7 +71,7 @@ CHANGES = [
     ("signal: io-2.di3", "signal: io-2.di2", [
         "warning: io-2.di2 is also high_float (line 27): each high level would be told as an overflow"]),
     ("flow: weir", "flow: io-2.di5", ["error: io-2.di5 is on or off; what is wanted here is measured"]),
-    ("in: [m1]", "in: [io-2.di5]", ["error: io-2.di5 is on or off, and a water meter counts; write a signal: {from:"]),
+    ("in: [m1]", "in: [io-2.di5]", ["error: io-2.di5 is on or off, and a water meter counts; take a point"]),
     ("stop: 30", "stop: -1 m", ["stop -1 m is never reached: wet-well shows 0 to 400 cm (line 12)"]),
     ("high: 1200 mm", "high: 90 %", ["high is in %, and wet-well is in cm; write a number in its own unit"]),
     ("high: 1200 mm", "high: 120 inch", ['"120 inch" is no level; write 80 cm, 0.8 m or 60 %']),

@@ -105,7 +105,7 @@ def _environment() -> Mapping[str, str]:
 
 
 def _answer(code: int, text: bytes) -> list[tuple[int, int]]:
-    if code == -signal.SIGXCPU:
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):  # the second one where the first was caught in a destructor
         raise IcsError("it takes more than 10 s of processor time")
     try:
         found: dict[str, Any] = json.loads(text)

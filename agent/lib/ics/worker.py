@@ -83,17 +83,25 @@ def main() -> None:
         resource.setrlimit(what, (most, most + (what == resource.RLIMIT_CPU)))  # first the signal that tells why
     signal.signal(signal.SIGXCPU, _spent)
     request = json.load(sys.stdin)
+    answer, why = None, ""
+    try:
+        answer = _answer(request)
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    except MemoryError:
+        why = _TOO_LARGE
+    except CpuError:
+        why = _TOO_LONG
+    json.dump(answer or {"error": why, "line": 0}, sys.stdout)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request, or what is wrong with the calendar."""
     try:
         url = request.get("url")
         content = fetched(url) if url is not None else base64.b64decode(request["content"])
-        answer: dict[str, Any] = {"spans": spans(content, request["timezone"], request["since"], request["until"])}
+        return {"spans": spans(content, request["timezone"], request["since"], request["until"])}
     except WrongIcs as error:
-        answer = {"error": str(error), "line": error.line}
-    except MemoryError:
-        answer = {"error": _TOO_LARGE, "line": 0}
-    except CpuError:
-        answer = {"error": _TOO_LONG, "line": 0}
-    json.dump(answer, sys.stdout)
+        return {"error": str(error), "line": error.line}
 
 
 _TOO_LARGE = f"it takes more than {LIMITS[resource.RLIMIT_AS] >> 20} MiB of memory"
@@ -101,6 +109,8 @@ _TOO_LONG = f"it takes more than {CPU} s of processor time"
 
 
 def _spent(*_: object) -> None:
+    """The signal of the processor time: once is enough."""
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     raise CpuError
 
 
@@ -167,16 +177,21 @@ def spans(content: bytes, timezone: str, since: int, until: int) -> list[tuple[i
         return []
     found: set[tuple[int, int]] = set()
     whole = [text for events in kept.groups.values() for event in events for text in event.texts]
+    why = ""
     try:
-        _expand(kept.head, whole, zone, begin, end, found)
-    except WrongIcs as error:
-        raise WrongIcs(kept.often, str(error)) from None
-    except MemoryError:
-        raise WrongIcs(kept.often, _TOO_LARGE) from None
-    except CpuError:
-        raise WrongIcs(kept.often, _TOO_LONG) from None
-    except Exception:  # noqa: BLE001  whatever the libraries say of it: look for the event
-        _blame(kept, zone, begin, end)
+        try:
+            _expand(kept.head, whole, zone, begin, end, found)
+        except WrongIcs as error:
+            why = str(error)
+        except MemoryError:
+            why = _TOO_LARGE
+        except Exception:  # noqa: BLE001  whatever the libraries say of it: look for the event
+            _blame(kept, zone, begin, end)
+    except CpuError:  # it may come while another error is dealt with
+        why = _TOO_LONG
+    if why:  # said here: inside of `except` all that was made is in memory still
+        found.clear()
+        raise WrongIcs(kept.often, why)
     return sorted(found)
 
 

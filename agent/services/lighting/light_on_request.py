@@ -85,14 +85,14 @@ class LightOnRequest:
 
     inputs: tuple[str, ...] = field(init=False)
     """The triggers and the presence signal: they tell when people come by, and never leave the box."""
-    told: tuple[str, ...] = field(init=False)
-    """The ids of its figures."""
+    told: tuple[tuple[str, str], ...] = field(init=False)
+    """The names of its figures, each with the id of its point."""
 
     def __post_init__(self) -> None:
         found = () if self.on_demand is None else self.on_demand.triggers
         signals = found if self.presence is None else (*found, self.presence.signal)
         object.__setattr__(self, "inputs", tuple(sorted(set(signals))))
-        object.__setattr__(self, "told", tuple(f"{self.name}.{what}" for what, _, _ in self._figures()))
+        object.__setattr__(self, "told", tuple((what, f"{self.name}.{what}") for what, _, _ in self._figures()))
 
     # -- step --------------------------------------------------------------------------------------------------
 
@@ -262,11 +262,11 @@ class LightOnRequest:
     def figures(self, cost: Cost) -> Mapping[str, float]:
         """To 0.1 min and 0.01 kWh."""
         cost = cost.kept
-        found: list[float | None] = [cost.detections] if self.inputs else []
-        if self.on_demand is not None:
-            found += [cost.requests, cost.night]
-        found += [round(cost.seconds / 60, 1), round(cost.energy / 1000, 2)]  # the second one only where it is rated
-        return {name: value for name, value in zip(self.told, found, strict=False) if value is not None}
+        found: dict[str, float | None] = {
+            "detections": cost.detections, "requests": cost.requests, "requests_night": cost.night,
+            "request_minutes": round(cost.seconds / 60, 1), "request_energy": round(cost.energy / 1000, 2),
+        }  # fmt: skip
+        return {point: value for what, point in self.told if (value := found[what]) is not None}
 
     def dump(self, state: RequestedLight) -> dict[str, Any]:
         return {

@@ -175,11 +175,10 @@ class WaterPoint:
     def step(self, state: WaterState, view: View, now: Now) -> Step[WaterState]:
         step = self._step(state, view, now)
         seen = self._seen(state, view) if step.state is state else None
-        if seen is not None and (state.calm is None or state.calm.seen != seen):
-            return step._replace(state=replace(state, calm=Calm(seen, NEVER, None)))
-        return step if step.state.calm is None or seen is not None else step._replace(
-            state=replace(step.state, calm=None)
-        )  # fmt: skip
+        known = step.state.calm
+        if seen == (None if known is None else known.seen):
+            return step
+        return step._replace(state=replace(step.state, calm=None if seen is None else Calm(seen, NEVER, None)))
 
     def alike(self, state: WaterState, view: View) -> bool:
         """While all that the last step went by is the same, and that step changed nothing."""

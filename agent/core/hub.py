@@ -177,8 +177,8 @@ class Hub:
         state = self._states.get(name)
         return state is not None and state.doubt is not None
 
-    def set_index(self, name: str, index: float) -> float | None:
-        """A meter was swapped: its index is `index` from now on, durably. Returns the one before.
+    def set_index(self, name: str, index: float) -> None:
+        """A meter was swapped: its index is `index` from now on, durably.
 
         Rejected if it was never read, StorageError if the flash refuses (it counts on from `index` all the same).
         """
@@ -190,7 +190,6 @@ class Hub:
         self.last[name] = reading
         self._keep(name)
         self.publish([reading])
-        return before.index
 
     def index_of(self, name: str) -> float | None:
         """The index of a counter as it is counted now; None: it was never read."""
